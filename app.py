@@ -1,0 +1,24 @@
+"""The door of the LLM Assembly Guide: look, language, workbench, navigation. Start: streamlit run app.py"""
+
+import streamlit as st
+
+from components import door, theme, workbench
+from lessons import registry
+
+st.set_page_config(page_icon=theme.ICON, layout="wide", initial_sidebar_state="auto")
+theme.dress()
+bench = workbench.lay_out()
+page = st.navigation(
+    [
+        st.Page(
+            step.script,
+            title=f"{step.number} {bench.say(step.key('title'))}",
+            url_path=step.slug,
+            default=step is registry.STEPS[0],
+        )
+        for step in registry.available()
+    ],
+    expanded=True,
+)
+door.open_door(bench)
+page.run()

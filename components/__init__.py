@@ -1,0 +1,1 @@
+"""What is seen: the manual sheet, the workbench, figures, badges, pictograms."""

@@ -1,0 +1,224 @@
+"""The manual sheet: the frame of every page. `CONTRIBUTING.md`, "Write a page", shows one in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from components import figure, pictograms, workbench
+from components.badge import Badge
+from components.workbench import Workbench
+from lessons import registry
+from lessons.registry import Step
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    from streamlit.delta_generator import DeltaGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a check found out when it ran.
+
+    Args:
+        answer: the option that turned out right, one of the keys of the check's options.
+        explanation: why, with the numbers that the run gave, in the page's language.
+    """
+
+    answer: str
+    explanation: str
+
+
+@dataclass(kw_only=True)
+class Page:
+    """One sheet while it is being drawn; `sheet` makes it."""
+
+    step: Step
+    bench: Workbench
+    _kit: DeltaGenerator = field(init=False, repr=False)
+
+    def say(self, key: str, **values: object) -> str:
+        """Return a text of the guide in the page's language: `page.say("tokens.title")`.
+
+        Raises:
+            KeyError: the key is in no file of `lessons/text`.
+        """
+        return self.bench.say(key, **values)
+
+    def count(self, part: str, number: int) -> None:
+        """Write into the parts list how many of `part` ("part.token") are needed, as the page found out."""
+        counts = self._state("counts")
+        if counts.get(part) != number:
+            counts[part] = number
+            self._draw_kit()
+
+    def tick(self, do: str) -> None:
+        """Tick a *do* step ("do.cut") because the learner has done it; it stays ticked."""
+        if do not in self.step.do:
+            raise KeyError(do)
+        done = self._state("done")
+        if do not in done:
+            done[do] = 1
+            self._draw_kit()
+
+    def figure(self, drawing: go.Figure, *, key: str, badge: Badge, alt: str, data: pd.DataFrame) -> None:
+        """Draw a Plotly figure with its badge, its text alternative and its numbers as CSV.
+
+        Args:
+            drawing: the figure; type size, margins and colours are set here. Give it uint8 or float32 arrays.
+            key: unique on the page; also the CSV's name.
+            badge: where the numbers come from.
+            alt: the picture in words.
+            data: the numbers drawn.
+        """
+        with self.shown(key=key, badge=badge, alt=alt, data=data):
+            figure.draw_plotly(drawing, key=key, alt=alt)
+
+    def shown(
+        self, *, key: str, badge: Badge, alt: str, data: pd.DataFrame | None
+    ) -> AbstractContextManager[None]:
+        """Frame a picture that is not Plotly's: draw it inside `with page.shown(...):`."""
+        return figure.shown(
+            key=f"{self.step.slug}_{key}", badge=badge, alt=alt, data=data, say=self.bench.say
+        )
+
+    def warn(self) -> None:
+        """Draw the warning triangle with what people break here (`<slug>.warning`)."""
+        text = escape(self.say(self.step.key("warning")))
+        label = self.say("common.warning")
+        st.html(f'<aside class="warning">{pictograms.svg("warning", size=56, label=label)}<p>{text}</p></aside>')
+
+    def check(self, name: str, *, question: str, options: Mapping[str, str], run: Callable[[], Verdict]) -> None:
+        """Ask, let the learner predict, run, explain. The answer is whatever `run` finds on this very workbench.
+
+        Args:
+            name: unique on the page ("next_token").
+            question: the question, in the page's language.
+            options: answer → its text in the page's language.
+            run: computes the answer from the model; called when the learner presses run.
+        """
+        state = self._state(f"check_{name}")
+        asked = (self.bench, question, tuple(options.items()))
+        if state.get("asked") != asked:
+            state.clear()
+            state["asked"] = asked
+        with st.container(border=True, key=f"check_{self.step.slug}_{name}"):
+            icon = pictograms.svg("question", size=44)
+            st.html(f'<h2 class="check-title">{icon}{escape(self.say("common.check"))}</h2>')
+            guess = st.radio(
+                question,
+                tuple(options),
+                index=None,
+                format_func=lambda option: options.get(option, option),
+                key=f"guess_{self.step.slug}_{name}",
+            )
+            if st.button(self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None):
+                with self.guard():
+                    state["guess"], state["verdict"] = guess, run()
+                    self._scores()[f"{self.step.slug}.{name}"] = guess == state["verdict"].answer
+            if "verdict" in state:
+                self._explain(state["guess"], state["verdict"], options)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Show a learner's error (an exception with a `.code`) as a message with the way out; let others pass."""
+        try:
+            yield
+        except Exception as error:
+            code = getattr(error, "code", None)
+            if not isinstance(code, str):
+                raise
+            key = f"common.error.{code}"
+            values = getattr(error, "values", {})
+            if key in self.bench.say:
+                st.error(self.say(key, **values))
+            else:
+                st.error(self.say("common.error.other", code=code))
+
+    def _explain(self, guess: str, verdict: Verdict, options: Mapping[str, str]) -> None:
+        right = guess == verdict.answer
+        line = self.say("common.check.right" if right else "common.check.wrong", answer=options[verdict.answer])
+        (st.success if right else st.info)(f"{line}  \n{verdict.explanation}")
+        scores = self._scores()
+        st.caption(self.say("common.check.score", right=sum(scores.values()), all=len(scores)))
+
+    def _scores(self) -> dict[str, bool]:
+        scores: dict[str, bool] = st.session_state.setdefault("_scores", {})
+        return scores
+
+    def _state(self, name: str) -> dict[str, object]:
+        """What this session remembers about this page under `name`."""
+        state: dict[str, object] = st.session_state.setdefault(f"_{self.step.slug}_{name}", {})
+        return state
+
+    def draw_head(self) -> None:
+        """Draw number, title and pictogram, then parts list, tools, minutes and do steps."""
+        chapter = next(chapter for chapter in registry.CHAPTERS if chapter.slug == self.step.chapter)
+        st.html(
+            '<header class="sheet-head">'
+            f'<div class="step-number">{self.step.number}</div>'
+            f'<div class="sheet-title"><p>{escape(self.say(f"common.chapter.{chapter.slug}"))}</p>'
+            f"<h1>{escape(self.say(self.step.key('title')))}</h1>"
+            f"<p>{escape(self.say(self.step.key('lead')))}</p></div>"
+            f"{pictograms.svg(self.step.pictogram, size=104)}</header>"
+        )
+        self._kit = st.empty()
+        self._draw_kit()
+
+    def _draw_kit(self) -> None:
+        """Draw parts list, tools, minutes and do steps into their place under the head."""
+        counts, done, say = self._state("counts"), self._state("done"), self.say
+        rows = "".join(
+            f"<tr><td>{escape(say(self.step.key(part.key)))}</td>"
+            f"<td>{counts.get(part.key, part.count if part.count is not None else '–')}×</td>"
+            f"<td>{part.number}</td></tr>"
+            for part in self.step.parts
+        )
+        head = "".join(f"<th>{escape(say(f'common.parts.{name}'))}</th>" for name in ("part", "count", "number"))
+        tools = "".join(pictograms.tool(name, self.bench.say) for name in self.step.tools)
+        do = "".join(
+            f'<li class="{"done" if name in done else "open"}">'
+            f"{pictograms.svg('check', size=28, label=say('common.done')) if name in done else ''}"
+            f"<span>{escape(say(self.step.key(name)))}</span></li>"
+            for name in self.step.do
+        )
+        minutes = escape(say("common.minutes", n=self.step.minutes))
+        self._kit.html(
+            f'<div class="kit"><table class="parts"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+            f'<div class="tools"><div>{tools}</div><p class="minutes">{minutes}</p></div>'
+            f'<ol class="do">{do}</ol></div>'
+        )
+
+    def draw_foot(self) -> None:
+        """Draw the notes and the way to the previous and the next step."""
+        slug = self.step.slug
+        st.text_area(self.say("common.notes"), key=f"notes_{slug}", persist_state="session", height=110)
+        before, after = registry.neighbours(self.step)
+        with st.container(horizontal=True, horizontal_alignment="distribute", key="turn"):
+            for name, target in (("previous", before), ("next", after)):
+                with st.container(key=f"go_{name}", width="content"):
+                    if target is not None:
+                        title = self.say(target.key("title"))
+                        st.page_link(
+                            target.script, label=self.say(f"common.{name}", number=target.number, title=title)
+                        )
+        st.caption(self.say("common.keys"))
+
+
+@contextmanager
+def sheet(slug: str) -> Iterator[Page]:
+    """Draw the frame of the step `slug` around whatever the page draws inside the `with` block.
+
+    A learner's error (an exception with a `.code`) inside the block becomes a message; the frame stays whole.
+    """
+    page = Page(step=registry.step(slug), bench=workbench.current())
+    page.draw_head()
+    with page.guard():
+        yield page
+    page.draw_foot()

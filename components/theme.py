@@ -1,0 +1,27 @@
+"""The look: black line on white, one accent colour; large enough for the back of a room, narrow enough for a phone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_STYLE = Path(__file__).with_name("sheet.css")
+ICON = str(Path(__file__).with_name("icon.svg"))
+
+
+def dress() -> None:
+    """Put the guide's style sheet on the page; call it once, from app.py."""
+    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
+
+
+def plotly_layout() -> dict[str, Any]:
+    """Return the layout that every Plotly figure takes: type size and margins; colours follow the page's theme."""
+    return {
+        "font": {"size": 16},
+        "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+    }

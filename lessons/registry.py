@@ -1,0 +1,201 @@
+"""The steps of the guide, in the order in which they are built. Data only; the words are in `lessons/text`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+"""The folder that holds app.py; a step's script is given from here."""
+
+TOOLS = ("clock", "computer", "network", "notebook", "patience")
+"""The five tools to have at hand; each is a pictogram and a word of `common.toml` ("common.tool.clock")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One line of a step's parts list.
+
+    Args:
+        key: its name's key in the step's text file ("part.token").
+        number: its part number, as a manual prints it ("110-01").
+        count: how many are needed, where that is fixed; None where the page counts them as it runs.
+    """
+
+    key: str
+    number: str
+    count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One assembly step: one page.
+
+    Args:
+        number: as printed on the sheet ("1-2").
+        slug: its name in the address bar, and of its text file (`lessons/text/<slug>.toml`).
+        script: the page's script, from the folder that holds app.py.
+        chapter: the slug of its chapter.
+        pictogram: a name that `components.pictograms` can draw.
+        minutes: how long it takes.
+        parts: its parts list.
+        tools: which of TOOLS it needs.
+        do: keys of its *do* steps in the text file, in order ("do.cut").
+    """
+
+    number: str
+    slug: str
+    script: str
+    chapter: str
+    pictogram: str
+    minutes: int
+    parts: tuple[Part, ...]
+    tools: tuple[str, ...]
+    do: tuple[str, ...]
+
+    def key(self, name: str) -> str:
+        """Return the full key of one of the step's texts: "title" → "tokens.title"."""
+        return f"{self.slug}.{name}"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Keys that the frame itself reads from the step's file, beside those of its parts and do steps."""
+        return (
+            *(self.key(name) for name in ("title", "lead", "warning")),
+            *(self.key(part.key) for part in self.parts),
+            *(self.key(name) for name in self.do),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A chapter of the manual; its title is `common.chapter.<slug>`."""
+
+    number: int
+    slug: str
+
+
+CHAPTERS = (Chapter(number=0, slug="unbox"), Chapter(number=1, slug="parts"))
+
+STEPS = (
+    Step(
+        number="0",
+        slug="unbox",
+        script="pages/unbox/kit.py",
+        chapter="unbox",
+        pictogram="box",
+        minutes=10,
+        parts=(
+            Part(key="part.model_box", number="000-01"),
+            Part(key="part.data_box", number="000-02"),
+            Part(key="part.tool", number="000-03", count=len(TOOLS)),
+        ),
+        tools=TOOLS,
+        do=("do.check", "do.tools", "do.get"),
+    ),
+    Step(
+        number="1-1",
+        slug="tokens",
+        script="pages/parts/tokens.py",
+        chapter="parts",
+        pictogram="scissors",
+        minutes=20,
+        parts=(
+            Part(key="part.tokenizer", number="110-01", count=1),
+            Part(key="part.token", number="110-02"),
+            Part(key="part.merge", number="110-03"),
+        ),
+        tools=("clock", "computer"),
+        do=("do.cut", "do.merge", "do.compare"),
+    ),
+    Step(
+        number="1-2",
+        slug="embeddings",
+        script="pages/parts/embeddings.py",
+        chapter="parts",
+        pictogram="brick",
+        minutes=30,
+        parts=(
+            Part(key="part.table", number="120-01", count=1),
+            Part(key="part.row", number="120-02"),
+            Part(key="part.dimension", number="120-03"),
+        ),
+        tools=("clock", "computer", "notebook"),
+        do=("do.look_up", "do.neighbours", "do.arithmetic"),
+    ),
+    Step(
+        number="1-3",
+        slug="positions",
+        script="pages/parts/positions.py",
+        chapter="parts",
+        pictogram="label",
+        minutes=30,
+        parts=(
+            Part(key="part.position", number="130-01"),
+            Part(key="part.dimension", number="130-02"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.stretch", "do.turn", "do.shuffle"),
+    ),
+    Step(
+        number="1-4",
+        slug="attention",
+        script="pages/parts/attention.py",
+        chapter="parts",
+        pictogram="connector",
+        minutes=30,
+        parts=(
+            Part(key="part.layer", number="140-01"),
+            Part(key="part.head", number="140-02"),
+            Part(key="part.kv_head", number="140-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.hover", "do.head", "do.switch_off"),
+    ),
+)
+
+
+def step(slug: str) -> Step:
+    """Return the step called `slug`.
+
+    Raises:
+        KeyError: no step has that name.
+    """
+    for candidate in STEPS:
+        if candidate.slug == slug:
+            return candidate
+    raise KeyError(slug)
+
+
+def available() -> tuple[Step, ...]:
+    """Return the steps that can be opened: script and words are both there."""
+    return tuple(
+        candidate
+        for candidate in STEPS
+        if (ROOT / candidate.script).is_file() and (ROOT / "lessons/text" / f"{candidate.slug}.toml").is_file()
+    )
+
+
+def neighbours(current: Step) -> tuple[Step | None, Step | None]:
+    """Return the step before and the step after `current` among those that can be opened."""
+    steps = available()
+    at = steps.index(current)
+    return (steps[at - 1] if at > 0 else None, steps[at + 1] if at + 1 < len(steps) else None)
+
+
+def plan(minutes: int, done: frozenset[str]) -> tuple[Step, ...]:
+    """Return the next steps that fit into `minutes`: in order, without those `done`, at least one if any is left.
+
+    >>> [step.number for step in plan(30, frozenset({"unbox"}))][:1]
+    ['1-1']
+    """
+    chosen: list[Step] = []
+    left = minutes
+    for candidate in STEPS:
+        if candidate.slug in done:
+            continue
+        if chosen and candidate.minutes > left:
+            break
+        chosen.append(candidate)
+        left -= candidate.minutes
+    return tuple(chosen)
