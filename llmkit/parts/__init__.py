@@ -13,6 +13,7 @@ from llmkit.parts.positions import (
     LearnedPositions,
     Positions,
     RotaryPositions,
+    Rotation,
     SinusoidalPositions,
     rotary_frequencies,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "RMSNorm",
     "RopeScaling",
     "RotaryPositions",
+    "Rotation",
     "SegmentEmbedding",
     "SinusoidalPositions",
     "SwiGLU",

@@ -21,14 +21,13 @@ def assemble(config: TransformerConfig) -> Transformer:
     >>> sum(p.numel() for p in machine.parameters())
     2688
     """
-    positions = make_positions(config)
     embedding = TokenEmbedding(vocab_size=config.vocab_size, d_model=config.d_model)
     return Transformer(
         embedding=embedding,
-        positions=positions,
+        positions=make_positions(config),
         segments=SegmentEmbedding(n_segments=config.n_segments, d_model=config.d_model) if config.n_segments else None,
         norm_embeddings=make_norm(config) if config.norm_embeddings else None,
-        blocks=[make_block(config, positions) for _ in range(config.n_layers)],
+        blocks=[make_block(config) for _ in range(config.n_layers)],
         norm_final=make_norm(config) if config.norm_final else None,
         unembedding=make_unembedding(config, embedding) if config.unembedding else None,
         causal=config.causal,
@@ -55,12 +54,11 @@ def make_norm(config: TransformerConfig, *, width: int | None = None) -> LayerNo
     return kind(d_model=width or config.d_model, eps=config.norm_eps)
 
 
-def make_block(config: TransformerConfig, positions: Positions) -> Block:
+def make_block(config: TransformerConfig) -> Block:
     """One block, its parts made and handed in."""
     return Block(
         norm_1=make_norm(config),
         attention=Attention(
-            positions=positions,
             d_model=config.d_model,
             n_heads=config.n_heads,
             n_kv_heads=config.n_kv_heads,

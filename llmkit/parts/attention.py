@@ -7,25 +7,25 @@ import torch
 from torch import Tensor, nn
 
 from llmkit.parts.cache import KVCache
-from llmkit.parts.positions import Positions
+from llmkit.parts.positions import Rotation
 from llmkit.parts.tap import Tap, untouched
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Which tokens stand where, and which of them may be seen.
+    """What each token may see, and how its position changes what it sees. The same for every layer.
 
     Args:
-        query_pos: [T] or [B, T], positions of the tokens that ask.
-        key_pos: [S] or [B, S], positions of the tokens that answer (those in the cache come first).
         visible: bool, broadcastable to [B, 1, T, S]; None when every token sees every other.
         causal: True when ``visible`` is nothing but the triangle, so that a fused kernel may draw it itself.
+        rotation: what queries and keys are turned by, or None.
+        bias: added to the scores, broadcastable to [B, H, T, S], or None.
     """
 
-    query_pos: Tensor
-    key_pos: Tensor
-    visible: Tensor | None
+    visible: Tensor | None = None
     causal: bool = False
+    rotation: Rotation | None = None
+    bias: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -35,7 +35,6 @@ class Attention(nn.Module):
     With fewer key/value heads than query heads, neighbouring query heads share one (GQA; MQA with one).
 
     Args:
-        positions: the positional encoding, which may turn q and k or bias the scores.
         d_model, n_heads, n_kv_heads, head_dim: see ``TransformerConfig``.
         bias, output_bias: whether q, k, v and the output have biases.
         norm_q, norm_k: norms over ``head_dim`` for each query and key head (Qwen3), or None.
@@ -44,16 +43,14 @@ class Attention(nn.Module):
     ``GPT2Attention``, ``BertSelfAttention`` with ``BertSelfOutput``'s dense, ``LlamaAttention``.
 
     >>> import torch
-    >>> part = Attention(positions=Positions(), d_model=8, n_heads=4, n_kv_heads=2, head_dim=2)
-    >>> here = torch.arange(3)
-    >>> part(torch.zeros(1, 3, 8), View(query_pos=here, key_pos=here, visible=None)).shape
+    >>> part = Attention(d_model=8, n_heads=4, n_kv_heads=2, head_dim=2)
+    >>> part(torch.zeros(1, 3, 8), View()).shape
     torch.Size([1, 3, 8])
     """
 
     def __init__(
         self,
         *,
-        positions: Positions,
         d_model: int,
         n_heads: int,
         n_kv_heads: int,
@@ -65,7 +62,6 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, head_dim
-        self.positions = positions
         self.q = nn.Linear(d_model, n_heads * head_dim, bias=bias)
         self.k = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
         self.v = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
@@ -79,7 +75,7 @@ class Attention(nn.Module):
 
         Args:
             x: [B, T, d_model].
-            view: which tokens stand where and may be seen.
+            view: what each token may see.
             cache: keys and values of earlier tokens; extended in place.
             layer: this attention's place in the cache.
             tap: sees q, k, v, scores, weights, head_values and out.
@@ -93,36 +89,32 @@ class Attention(nn.Module):
         if self.norm_q is not None and self.norm_k is not None:
             q, k = self.norm_q(q), self.norm_k(k)
         q, k = tap("q_unrotated", q), tap("k_unrotated", k)
-        q = self.positions.rotate(q, view.query_pos)
-        k = self.positions.rotate(k, view.query_pos)  # the new keys stand where the new queries stand
+        if view.rotation is not None:
+            q, k = view.rotation.turn(q), view.rotation.turn(k)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         q, k, v = tap("q", q), tap("k", k), tap("v", v)
 
-        bias = self.positions.bias(view.query_pos, view.key_pos)
-        if tap is untouched:
-            head_values = self._fused(q, k, v, view, bias)
-        else:
-            head_values = self._step_by_step(q, k, v, view, bias, tap)
+        head_values = self._fused(q, k, v, view) if tap is untouched else self._step_by_step(q, k, v, view, tap)
         return tap("out", self.out(head_values.transpose(1, 2).flatten(2)))
 
-    def _step_by_step(self, q: Tensor, k: Tensor, v: Tensor, view: View, bias: Tensor | None, tap: Tap) -> Tensor:
+    def _step_by_step(self, q: Tensor, k: Tensor, v: Tensor, view: View, tap: Tap) -> Tensor:
         """The formula as it is written; the [T, S] table is really made. Returns [B, H, T, Dh]."""
         k, v = self._shared(k), self._shared(v)  # [B, H, S, Dh]
         scores = q @ k.transpose(2, 3) / math.sqrt(self.head_dim)  # [B, H, T, S]
-        if bias is not None:
-            scores = scores + bias
+        if view.bias is not None:
+            scores = scores + view.bias
         if view.visible is not None:
             scores = scores.masked_fill(~view.visible, torch.finfo(scores.dtype).min)
         weights = tap("weights", tap("scores", scores).softmax(-1))
         return tap("head_values", weights @ v)
 
-    def _fused(self, q: Tensor, k: Tensor, v: Tensor, view: View, bias: Tensor | None) -> Tensor:
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, view: View) -> Tensor:
         """The same sum in one kernel that never makes the [T, S] table. Returns [B, H, T, Dh]."""
-        mask = view.visible
-        if bias is not None:
-            mask = bias.to(q.dtype) if mask is None else bias.to(q.dtype).masked_fill(~mask, torch.finfo(q.dtype).min)
-        triangle = view.causal and bias is None
+        mask, triangle = view.visible, view.causal and view.bias is None
+        if view.bias is not None:
+            mask = view.bias if mask is None else view.bias.masked_fill(~mask, torch.finfo(q.dtype).min)
+            mask = mask.to(q.dtype)
         return nn.functional.scaled_dot_product_attention(
             q, k, v, attn_mask=None if triangle else mask, is_causal=triangle, enable_gqa=self.n_kv_heads < self.n_heads
         )

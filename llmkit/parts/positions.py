@@ -5,11 +5,25 @@ embeddings, *rotate* queries and keys, or *bias* the scores. ``Positions`` does 
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from llmkit.parts.config import RopeScaling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """How far each pair of numbers turns at each position: cos and sin, [T, head_dim] or [B, 1, T, head_dim]."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def turn(self, x: Tensor) -> Tensor:
+        """Turn queries or keys: [B, H, T, head_dim] → the same shape."""
+        first, second = x.chunk(2, dim=-1)
+        return x * self.cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * self.sin.to(x.dtype)
 
 
 class Positions(nn.Module):
@@ -19,9 +33,9 @@ class Positions(nn.Module):
         """What is added to the embeddings: positions [T] or [B, T] → [..., d_model], or None."""
         return None
 
-    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Turn queries or keys [B, H, T, head_dim] by their positions [T] or [B, T]; same shape."""
-        return x
+    def rotation(self, positions: Tensor) -> Rotation | None:
+        """What queries and keys are turned by: positions [T] or [B, T] → their rotation, or None."""
+        return None
 
     def bias(self, query_pos: Tensor, key_pos: Tensor) -> Tensor | None:
         """What is added to the scores: [T] and [S] → [H, T, S] ([B, T] and [B, S] → [B, H, T, S]), or None."""
@@ -84,7 +98,7 @@ class RotaryPositions(Positions):
     >>> import torch
     >>> rotary = RotaryPositions(head_dim=2)
     >>> x = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
-    >>> rotary.rotate(x, torch.arange(2))
+    >>> rotary.rotation(torch.arange(2)).turn(x)
     tensor([[[[1.0000, 0.0000],
               [0.5403, 0.8415]]]])
     """
@@ -109,15 +123,12 @@ class RotaryPositions(Positions):
         seq_len = int(positions.max()) + 1 if self.scaling and self.scaling.kind == "dynamic" else 0
         return positions.float()[..., None] * self.frequencies(seq_len).to(positions.device)
 
-    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
+    def rotation(self, positions: Tensor) -> Rotation:
         angles = self.angles(positions)
         angles = torch.cat((angles, angles), dim=-1)  # both members of a pair turn by the same angle
         if angles.dim() == 3:
             angles = angles[:, None]  # [B, 1, T, head_dim]: the same for all heads
-        grow = self.magnitude()
-        cos, sin = (angles.cos() * grow).to(x.dtype), (angles.sin() * grow).to(x.dtype)
-        first, second = x.chunk(2, dim=-1)
-        return x * cos + torch.cat((-second, first), dim=-1) * sin
+        return Rotation(cos=angles.cos() * self.magnitude(), sin=angles.sin() * self.magnitude())
 
     def magnitude(self) -> float:
         """What cos and sin are multiplied by: 1 but for YaRN, which sharpens attention over long texts."""

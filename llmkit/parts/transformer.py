@@ -19,7 +19,7 @@ class Transformer(nn.Module):
 
     Args:
         embedding: token rows.
-        positions: the positional encoding (the blocks' attentions hold the same one).
+        positions: the positional encoding; what it rotates or biases reaches every attention through its view.
         segments: sentence labels, or None.
         norm_embeddings: norm of the embeddings' sum, or None.
         blocks: the storeys, first to last.
@@ -85,8 +85,9 @@ class Transformer(nn.Module):
             raise ValueError("a model that looks both ways cannot use a cache: later tokens change earlier ones")
         if past + input_ids.shape[1] > self.max_seq_len:
             raise ValueError(f"{past + input_ids.shape[1]} tokens are more than the {self.max_seq_len} that fit")
-        view = self._view(input_ids, attention_mask, positions, past)
-        x = self._embed(input_ids, segment_ids, view.query_pos, tap)
+        here = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)
+        x = self._embed(input_ids, segment_ids, here if positions is None else positions, tap)
+        view = self._view(here, attention_mask, positions, past)
         for number, block in enumerate(self.layers):
             x = block(x, view, cache=cache, layer=number, tap=inside(tap, f"layers.{number}"))
         if self.norm_final is not None:
@@ -105,22 +106,20 @@ class Transformer(nn.Module):
             x = x + tap("embeddings.position", added.to(x.dtype))
         return tap("embeddings", x if self.norm_embeddings is None else self.norm_embeddings(x))
 
-    def _view(self, input_ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None, past: int) -> View:
-        """Positions of queries and keys, and who may see whom."""
-        here = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)
-        everyone = torch.arange(past + input_ids.shape[1], device=input_ids.device)
-        visible = here[:, None] >= everyone if self.causal else None  # [T, S], by place in the text
+    def _view(self, here: Tensor, attention_mask: Tensor | None, positions: Tensor | None, past: int) -> View:
+        """Who may see whom, by place in the text; what positions do to it, by the positions given."""
+        everyone = torch.arange(past + len(here), device=here.device)
+        visible = here[:, None] >= everyone if self.causal else None  # [T, S]
         if attention_mask is not None:
             real = attention_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
             visible = real if visible is None else visible & real
-        if positions is None:
-            query_pos, key_pos = here, everyone
-        else:
+        query_pos, key_pos = here, everyone
+        if positions is not None:
             query_pos = positions
             key_pos = torch.cat((everyone[:past].expand(*positions.shape[:-1], past), positions), dim=-1)
         return View(
-            query_pos=query_pos,
-            key_pos=key_pos,
             visible=visible,
             causal=self.causal and attention_mask is None and past == 0,
+            rotation=self.positions.rotation(query_pos),
+            bias=self.positions.bias(query_pos, key_pos),
         )

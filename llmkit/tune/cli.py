@@ -1,0 +1,80 @@
+"""``python -m llmkit pretrain``: train a box from nothing. Torch is loaded when the command runs, not before."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llmkit.tune.pretrain import Progress
+
+
+def pretrain_command(
+    out: Annotated[Path, typer.Option(help="Folder of the run: state, kept checkpoints, log; an old run goes on.")],
+    text: Annotated[list[str], typer.Option(help="NAME=PATH[*REPEATS]: plain text (.xz too), a blank line between.")] = [],  # noqa: B006
+    data: Annotated[list[str], typer.Option(help="BOX[*REPEATS]: the text column of a data box.")] = [],  # noqa: B006
+    box: Annotated[Path | None, typer.Option(help="Folder for the finished box.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train so long.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Train so many steps.")] = None,
+    vocab_size: int = 8_192,
+    d_model: int = 192,
+    n_layers: int = 6,
+    n_heads: int = 6,
+    max_seq_len: int = 256,
+    batch_size: int = 16,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    compiled: Annotated[bool, typer.Option(help="Fuse the step with torch.compile (needs a C++ compiler).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step.")] = False,
+) -> None:
+    """Train a GPT-2 box from nothing on the text given."""
+    from dataclasses import asdict
+
+    from llmkit.tune.pretrain import PretrainConfig, Run
+
+    config = PretrainConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        max_seq_len=max_seq_len,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_steps=max_steps,
+        minutes=minutes,
+        seed=seed,
+    )
+
+    def report(progress: "Progress") -> None:
+        if as_json:
+            print(json.dumps(asdict(progress)), flush=True)
+        elif progress.held_out is not None or progress.step % 20 == 1:
+            held_out = " ".join(f"{name} {loss:.3f}" for name, loss in (progress.held_out or {}).items())
+            line = f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.3f}  {held_out}"
+            print(line, file=sys.stderr, flush=True)
+
+    run = Run(config, _sources(text, data), out)
+    run.train(on_step=report, compiled=compiled)
+    if box is not None:
+        from llmkit.tune.box import write_box
+
+        write_box(run, box, command=" ".join(["python -m llmkit", *sys.argv[1:]]))
+
+
+def _sources(text: list[str], data: list[str]) -> list:  # type: ignore[type-arg]
+    from llmkit.tune.corpus import Source, read_text
+
+    sources = []
+    for item in text:
+        name, _, rest = item.partition("=")
+        path, _, repeats = rest.partition("*")
+        sources.append(Source(name=name, documents=read_text(Path(path)), repeats=int(repeats or 1)))
+    for item in data:
+        from llmkit.shelf import open_data
+
+        box_id, _, repeats = item.partition("*")
+        documents = tuple(row.text for row in open_data(box_id).rows)
+        sources.append(Source(name=box_id, documents=documents, repeats=int(repeats or 1)))
+    return sources

@@ -1,0 +1,343 @@
+"""Pre-training: show the model text, and let each guess of the next token push every weight a little.
+
+The whole of it: cut the text into tokens, lay them in one row, take windows from it, predict each next token,
+follow the gradient. What is learned is measured on text that was held out.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from llmkit.parts import Transformer, TransformerConfig, assemble, gpt2
+from llmkit.tune.corpus import Source, encode, one_row, train_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Everything that decides a run, besides the text.
+
+    Args:
+        vocab_size, d_model, n_layers, n_heads, max_seq_len: the GPT-2 parts list.
+        batch_size: windows in a step; a step learns from ``batch_size * max_seq_len`` tokens.
+        learning_rate: its highest value, reached after warm-up.
+        weight_decay: pull of the matrices towards zero.
+        warmup_steps: steps in which the learning rate rises.
+        decay_share: the last part of the run, in which the learning rate falls to zero.
+        max_steps: how many steps; None when ``minutes`` ends the run.
+        minutes: how long; None when ``max_steps`` ends it. With both, whichever comes first.
+        keep_at: shares of the run at which a checkpoint is kept.
+        evaluate_every: steps between two measurements on held-out text.
+        seed: of the weights and of the order of the text.
+
+    Raises:
+        ValueError: when nothing would end the run.
+    """
+
+    vocab_size: int = 8_192
+    d_model: int = 192
+    n_layers: int = 6
+    n_heads: int = 6
+    max_seq_len: int = 256
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    warmup_steps: int = 60
+    decay_share: float = 0.3
+    max_steps: int | None = None
+    minutes: float | None = None
+    keep_at: tuple[float, ...] = (0.01, 0.1)
+    evaluate_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_steps is None and self.minutes is None:
+            raise ValueError("give max_steps or minutes: something must end the run")
+
+    @property
+    def parts(self) -> TransformerConfig:
+        """The parts list of the model that is trained."""
+        return gpt2(
+            vocab_size=self.vocab_size,
+            d_model=self.d_model,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            max_seq_len=self.max_seq_len,
+        )
+
+    def share_done(self, step: int, seconds: float) -> float:
+        """How much of the run lies behind, in [0, 1]: by steps or by the clock, whichever is further."""
+        by_steps = step / self.max_steps if self.max_steps else 0.0
+        by_clock = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(by_steps, by_clock))
+
+    def learning_rate_at(self, step: int, share: float) -> float:
+        """Rise, hold, fall (Hu et al. 2024, "MiniCPM", section 4): a schedule that need not know the last step."""
+        rise = min(1.0, (step + 1) / self.warmup_steps)
+        fall = min(1.0, (1 - share) / self.decay_share)
+        return self.learning_rate * min(rise, fall)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands after a step.
+
+    Args:
+        step: steps done. tokens: tokens learned from. seconds: time spent training, all sittings together.
+        share: how much of the run is done, in [0, 1]. loss: of this step, in nats per token.
+        learning_rate: of this step. held_out: nats per token for each source, when it was measured, else None.
+    """
+
+    step: int
+    tokens: int
+    seconds: float
+    share: float
+    loss: float
+    learning_rate: float
+    held_out: Mapping[str, float] | None
+
+
+class Corpus:
+    """The text of a run as tokens: rows to learn from, and each source's held-out row."""
+
+    def __init__(self, sources: Sequence[Source], tokenizer: Tokenizer) -> None:
+        self.documents = [d for s in sources for d in encode(s.train, tokenizer) * s.repeats]
+        self.held_out = {s.name: np.concatenate(encode(s.held_out, tokenizer)) for s in sources if s.held_out}
+        self.held_out_bytes = {s.name: sum(len(text.encode()) for text in s.held_out) for s in sources if s.held_out}
+        self.tokens_per_epoch = sum(map(len, self.documents))
+
+    def windows(self, config: PretrainConfig, *, skip: int = 0) -> Iterator[Tensor]:
+        """Batches of windows [batch_size, max_seq_len + 1], epoch after epoch, without end.
+
+        Args:
+            config: sizes and seed.
+            skip: batches already seen in an earlier sitting.
+
+        Raises:
+            ValueError: when the text does not fill one batch.
+        """
+        size = config.batch_size * config.max_seq_len
+        if self.tokens_per_epoch <= size:
+            raise ValueError(f"{self.tokens_per_epoch} tokens of text do not fill one batch of {size}")
+        epoch = 0
+        while True:
+            row = one_row(self.documents, seed=config.seed + epoch)
+            offset = np.random.default_rng(config.seed + epoch).integers(config.max_seq_len)  # other cuts each epoch
+            starts = np.arange(offset, len(row) - config.max_seq_len, config.max_seq_len)
+            for first in range(0, len(starts) - config.batch_size + 1, config.batch_size):
+                if skip:
+                    skip -= 1
+                    continue
+                batch = [row[s : s + config.max_seq_len + 1] for s in starts[first : first + config.batch_size]]
+                yield torch.from_numpy(np.stack(batch).astype(np.int64))
+            epoch += 1
+
+
+class Run:
+    """A pre-training that can be stopped at any step and taken up again.
+
+    Args:
+        config: what decides the run.
+        sources: the text.
+        folder: where tokenizer, state, kept checkpoints and ``log.jsonl`` live. If a run's state is there
+            already, this one goes on from it.
+
+    Raises:
+        ValueError: when the folder holds a run with another configuration.
+    """
+
+    def __init__(self, config: PretrainConfig, sources: Sequence[Source], folder: Path) -> None:
+        self.config, self.folder = config, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._check_same_run()
+        self.tokenizer = self._tokenizer(sources)
+        self.corpus = Corpus(sources, self.tokenizer)
+        torch.manual_seed(config.seed)
+        self.model = initialise(assemble(config.parts), config.n_layers)
+        self.optimizer = make_optimizer(self.model, config)
+        self.step, self.seconds = 0, 0.0
+        self._take_up()
+
+    def train(
+        self,
+        *,
+        on_step: Callable[[Progress], None] = lambda progress: None,
+        cancelled: Callable[[], bool] = lambda: False,
+        save_every: int = 100,
+        compiled: bool = False,
+    ) -> Transformer:
+        """Train to the end of the schedule, or until ``cancelled()``; the state is saved either way.
+
+        Args:
+            on_step: told after every step.
+            cancelled: asked before every step.
+            save_every: steps between two saved states.
+            compiled: let ``torch.compile`` fuse the step (needs a C++ compiler; about a minute at the start, then
+                a third faster on a CPU). The numbers differ by rounding only.
+
+        Returns:
+            The model as it is then.
+        """
+        config = self.config
+        loss_of = torch.compile(next_token_loss) if compiled else next_token_loss
+        batches = self.corpus.windows(config, skip=self.step)
+        kept = [share for share in config.keep_at if not self.kept(share).exists()]
+        while (share := config.share_done(self.step, self.seconds)) < 1 and not cancelled():
+            began = time.monotonic()
+            rate = config.learning_rate_at(self.step, share)
+            loss = learn(self.model, self.optimizer, next(batches), rate, loss_of)
+            self.step += 1
+            self.seconds += time.monotonic() - began
+            share = config.share_done(self.step, self.seconds)
+            measured = self.step % config.evaluate_every == 0 or share >= 1
+            progress = Progress(
+                step=self.step,
+                tokens=self.step * config.batch_size * config.max_seq_len,
+                seconds=self.seconds,
+                share=share,
+                loss=loss,
+                learning_rate=rate,
+                held_out=self.measure() if measured else None,
+            )
+            self._write_log(progress)
+            while kept and share >= kept[0]:
+                save_atomically(self.model.state_dict(), self.kept(kept.pop(0)))
+            if self.step % save_every == 0:
+                self._save()
+            on_step(progress)
+        self._save()
+        return self.model
+
+    def measure(self) -> dict[str, float]:
+        """Mean loss on each source's held-out text, in nats per token."""
+        return {name: evaluate(self.model, row, self.config) for name, row in self.corpus.held_out.items()}
+
+    def kept(self, share: float) -> Path:
+        """Where the checkpoint of a share of the run is kept."""
+        return self.folder / f"kept-{share:g}.safetensors"
+
+    def _check_same_run(self) -> None:
+        path, text = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
+        if path.exists() and path.read_text() != text:
+            raise ValueError(f"{self.folder} holds a run with another configuration")
+        path.write_text(text)
+
+    def _tokenizer(self, sources: Sequence[Source]) -> Tokenizer:
+        path = self.folder / "tokenizer.json"
+        if not path.exists():
+            texts = (text for source in sources for text in source.train * source.repeats)
+            train_tokenizer(texts, vocab_size=self.config.vocab_size).save(str(path))
+        return Tokenizer.from_file(str(path))
+
+    def _write_log(self, progress: Progress) -> None:
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(asdict(progress)) + "\n")
+
+    def _save(self) -> None:
+        moments = self.optimizer.state_dict()["state"]
+        tensors = dict(self.model.state_dict())
+        tensors |= {f"optimizer.{i}.{k}": v for i, values in moments.items() for k, v in values.items()}
+        tensors["progress"] = torch.tensor([self.step, self.seconds], dtype=torch.float64)
+        save_atomically(tensors, self.folder / "state.safetensors")
+
+    def _take_up(self) -> None:
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return
+        tensors = load_file(path)
+        step, self.seconds = tensors.pop("progress").tolist()
+        self.step = int(step)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name in [name for name in tensors if name.startswith("optimizer.")]:
+            _, number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = tensors.pop(name)
+        self.model.load_state_dict(tensors)
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+
+
+def learn(
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    batch: Tensor,
+    learning_rate: float,
+    loss_of: Callable[[Transformer, Tensor], Tensor] | None = None,
+) -> float:
+    """One step: guess, compare, follow the gradient.
+
+    Args:
+        batch: [B, T + 1] token ids; token t + 1 is what should have been guessed after token t.
+        loss_of: the loss; ``next_token_loss`` when not given, or a compiled form of it.
+
+    Returns:
+        The mean loss before the step, in nats per token.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    loss = (loss_of or next_token_loss)(model, batch)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def next_token_loss(model: Transformer, batch: Tensor) -> Tensor:
+    """Mean cross entropy of each next token: [B, T + 1] ids → a scalar, in nats."""
+    logits = model(batch[:, :-1])
+    return nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+
+
+@torch.no_grad()
+def evaluate(model: Transformer, row: NDArray[np.uint16], config: PretrainConfig, max_windows: int = 64) -> float:
+    """Mean loss over windows of a held-out row, in nats per token.
+
+    Args:
+        max_windows: at most so many windows, spread evenly over the row.
+    """
+    size = min(config.max_seq_len, len(row) - 1)
+    starts = np.arange(0, len(row) - size, size)
+    starts = starts[:: math.ceil(len(starts) / max_windows)]
+    windows = torch.from_numpy(np.stack([row[s : s + size + 1] for s in starts]).astype(np.int64))
+    losses = [next_token_loss(model, batch) * len(batch) for batch in windows.split(config.batch_size)]
+    return float(sum(losses) / len(windows))
+
+
+@torch.no_grad()
+def initialise(model: Transformer, n_layers: int) -> Transformer:
+    """GPT-2's fresh weights: normal, std 0.02; what adds to the residual stream smaller by ``sqrt(2 n_layers)``.
+
+    Source: Radford et al. 2019, section 2.3.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(("attention.out.weight", "feed_forward.down.weight")):
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * n_layers))
+        elif parameter.dim() == 2:
+            nn.init.normal_(parameter, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def make_optimizer(model: Transformer, config: PretrainConfig) -> torch.optim.AdamW:
+    """AdamW; matrices are pulled towards zero, norms and biases are not."""
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if p.dim() != 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def save_atomically(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file that is either whole or not there. Tensors that share memory are copied."""
+    half = path.with_suffix(".part")
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, half)
+    os.replace(half, path)
