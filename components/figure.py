@@ -25,9 +25,7 @@ def draw_plotly(figure: go.Figure, *, key: str, alt: str) -> None:
 
 
 @contextmanager
-def shown(
-    *, key: str, badge: Badge, alt: str, data: pd.DataFrame | None, say: Words
-) -> Iterator[None]:
+def shown(*, key: str, badge: Badge, alt: str, data: pd.DataFrame | None, say: Words) -> Iterator[None]:
     """Frame any picture: what is drawn inside the `with` block gets its small print below.
 
     Args:
@@ -42,7 +40,7 @@ def shown(
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.html(
                 f'<div class="small-print">{badge.html(say)}'
-                f'<details><summary>{escape(say("common.figure.alt"))}</summary><p>{escape(alt)}</p></details></div>',
+                f"<details><summary>{escape(say('common.figure.alt'))}</summary><p>{escape(alt)}</p></details></div>",
                 width="stretch",
             )
             if data is not None:

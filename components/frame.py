@@ -92,9 +92,11 @@ class Page:
         """Draw the warning triangle with what people break here (`<slug>.warning`)."""
         text = escape(self.say(self.step.key("warning")))
         label = self.say("common.warning")
-        st.html(f'<aside class="warning">{pictograms.svg("warning", size=56, label=label)}<p>{text}</p></aside>')
+        st.html(f'<aside class="warning">{pictograms.picture("warning", label=label)}<p>{text}</p></aside>')
 
-    def check(self, name: str, *, question: str, options: Mapping[str, str], run: Callable[[], Verdict]) -> None:
+    def check(
+        self, name: str, *, question: str, options: Mapping[str, str], run: Callable[[], Verdict]
+    ) -> None:
         """Ask, let the learner predict, run, explain. The answer is whatever `run` finds on this very workbench.
 
         Args:
@@ -109,7 +111,7 @@ class Page:
             state.clear()
             state["asked"] = asked
         with st.container(border=True, key=f"check_{self.step.slug}_{name}"):
-            icon = pictograms.svg("question", size=44)
+            icon = pictograms.picture("question")
             st.html(f'<h2 class="check-title">{icon}{escape(self.say("common.check"))}</h2>')
             guess = st.radio(
                 question,
@@ -118,7 +120,9 @@ class Page:
                 format_func=lambda option: options.get(option, option),
                 key=f"guess_{self.step.slug}_{name}",
             )
-            if st.button(self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None):
+            if st.button(
+                self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None
+            ):
                 with self.guard():
                     state["guess"], state["verdict"] = guess, run()
                     self._scores()[f"{self.step.slug}.{name}"] = guess == state["verdict"].answer
@@ -143,7 +147,9 @@ class Page:
 
     def _explain(self, guess: str, verdict: Verdict, options: Mapping[str, str]) -> None:
         right = guess == verdict.answer
-        line = self.say("common.check.right" if right else "common.check.wrong", answer=options[verdict.answer])
+        line = self.say(
+            "common.check.right" if right else "common.check.wrong", answer=options[verdict.answer]
+        )
         (st.success if right else st.info)(f"{line}  \n{verdict.explanation}")
         scores = self._scores()
         st.caption(self.say("common.check.score", right=sum(scores.values()), all=len(scores)))
@@ -166,7 +172,7 @@ class Page:
             f'<div class="sheet-title"><p>{escape(self.say(f"common.chapter.{chapter.slug}"))}</p>'
             f"<h1>{escape(self.say(self.step.key('title')))}</h1>"
             f"<p>{escape(self.say(self.step.key('lead')))}</p></div>"
-            f"{pictograms.svg(self.step.pictogram, size=104)}</header>"
+            f"{pictograms.picture(self.step.pictogram, size='large')}</header>"
         )
         self._kit = st.empty()
         self._draw_kit()
@@ -180,11 +186,13 @@ class Page:
             f"<td>{part.number}</td></tr>"
             for part in self.step.parts
         )
-        head = "".join(f"<th>{escape(say(f'common.parts.{name}'))}</th>" for name in ("part", "count", "number"))
+        head = "".join(
+            f"<th>{escape(say(f'common.parts.{name}'))}</th>" for name in ("part", "count", "number")
+        )
         tools = "".join(pictograms.tool(name, self.bench.say) for name in self.step.tools)
         do = "".join(
             f'<li class="{"done" if name in done else "open"}">'
-            f"{pictograms.svg('check', size=28, label=say('common.done')) if name in done else ''}"
+            f"{pictograms.picture('check', size='small', label=say('common.done')) if name in done else ''}"
             f"<span>{escape(say(self.step.key(name)))}</span></li>"
             for name in self.step.do
         )

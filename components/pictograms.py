@@ -3,65 +3,131 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Literal
+from urllib.parse import quote
 
 from lessons import Words
 
-# Each drawing fills a 64 × 64 sheet; strokes are added by `svg`. `class="accent"` takes the accent colour.
+# Each drawing fills a 64 × 64 sheet: its lines, then the detail that takes the accent colour.
 _DRAWINGS = {
-    "box": '<path d="M8 22 32 10l24 12v24L32 58 8 46Z"/><path d="M8 22l24 12 24-12M32 34v24"/>'
-    '<path class="accent" d="M20 16l24 12v9"/>',
-    "scissors": '<circle cx="15" cy="48" r="8"/><circle cx="15" cy="16" r="8"/><path d="M21 43 54 14M21 21l33 29"/>'
-    '<path class="accent" d="M44 32h4m5 0h4m5 0h0" stroke-dasharray="4 5"/>',
-    "brick": '<path d="M6 28h52v26H6Z"/><path d="M6 41h52M24 28v13M44 41v13M14 41v13"/>'
-    '<path class="accent" d="M12 28v-8h10v8M27 28v-8h10v8M42 28v-8h10v8"/>',
-    "label": '<path d="M6 32 22 14h34a2 2 0 0 1 2 2v32a2 2 0 0 1-2 2H22Z"/><circle cx="20" cy="32" r="4"/>'
-    '<path class="accent" d="M32 26h18M32 38h12"/>',
-    "connector": '<path d="M6 32h12M18 20h12v24H18a4 4 0 0 1-4-4V24a4 4 0 0 1 4-4Z"/>'
-    '<path class="accent" d="M30 26h8M30 38h8"/><path d="M42 20h4a4 4 0 0 1 4 4v16a4 4 0 0 1-4 4h-4ZM50 32h8"/>',
-    "bulb": '<path d="M32 6a18 18 0 0 0-11 32c3 3 4 5 4 8h14c0-3 1-5 4-8A18 18 0 0 0 32 6Z"/><path d="M25 52h14M28 58h8"/>'
-    '<path class="accent" d="M26 26l6 6 6-6M32 32v14"/>',
-    "engine": '<circle cx="32" cy="32" r="9" class="accent"/>'
-    '<path d="M32 6v8M32 50v8M6 32h8M50 32h8M13.600 13.600l5.700 5.700M44.700 44.700l5.700 5.700M50.400 13.600l-5.700 5.700'
-    'M19.300 44.700l-5.700 5.700"/><circle cx="32" cy="32" r="18"/>',
-    "pencil": '<path d="M10 54l4-14L44 10l10 10-30 30Z"/><path d="M38 16l10 10"/><path class="accent" d="M14 40l10 10"/>',
-    "clock": '<circle cx="32" cy="32" r="25"/><path class="accent" d="M32 16v16l11 8"/>',
-    "computer": '<path d="M8 10h48v34H8Z"/><path d="M24 54h16M32 44v10"/><path class="accent" d="M16 34l8-8 6 6 14-14"/>',
-    "network": '<path d="M6 24a38 38 0 0 1 52 0M15 34a25 25 0 0 1 34 0M23.500 43.500a13 13 0 0 1 17 0"/>'
-    '<circle class="accent" cx="32" cy="53" r="3"/>',
-    "notebook": '<path d="M14 6h36v52H14Z"/><path d="M8 16h10M8 27h10M8 38h10M8 49h10"/>'
-    '<path class="accent" d="M26 20h16M26 31h16M26 42h9"/>',
-    "patience": '<path d="M10 28h36v12a16 16 0 0 1-16 16h-4a16 16 0 0 1-16-16ZM46 31h4a7 7 0 0 1 0 14h-5"/>'
-    '<path class="accent" d="M20 20c-4-5 4-7 0-13M30 20c-4-5 4-7 0-13"/>',
-    "warning": '<path d="M32 8 60 56H4Z"/><path class="accent" d="M32 26v15M32 48v1"/>',
-    "check": '<circle cx="32" cy="32" r="25"/><path class="accent" d="M20 33l9 9 16-19"/>',
-    "todo": '<circle cx="32" cy="32" r="25"/>',
-    "data": '<ellipse cx="32" cy="14" rx="22" ry="7"/><path d="M10 14v36c0 4 10 7 22 7s22-3 22-7V14"/>'
-    '<path class="accent" d="M10 32c0 4 10 7 22 7s22-3 22-7"/>',
-    "question": '<circle cx="32" cy="32" r="25"/><path class="accent" d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',
+    "box": (
+        '<path d="M8 22 32 10l24 12v24L32 58 8 46Z"/><path d="M8 22l24 12 24-12M32 34v24"/>',
+        '<path d="M20 16l24 12v9"/>',
+    ),
+    "scissors": (
+        '<circle cx="15" cy="48" r="8"/><circle cx="15" cy="16" r="8"/><path d="M21 43 54 14M21 21l33 29"/>',
+        '<path d="M44 32h4m5 0h4m5 0h0" stroke-dasharray="4 5"/>',
+    ),
+    "brick": (
+        '<path d="M6 28h52v26H6Z"/><path d="M6 41h52M24 28v13M44 41v13M14 41v13"/>',
+        '<path d="M12 28v-8h10v8M27 28v-8h10v8M42 28v-8h10v8"/>',
+    ),
+    "label": (
+        '<path d="M6 32 22 14h34a2 2 0 0 1 2 2v32a2 2 0 0 1-2 2H22Z"/><circle cx="20" cy="32" r="4"/>',
+        '<path d="M32 26h18M32 38h12"/>',
+    ),
+    "connector": (
+        '<path d="M6 32h12M18 20h12v24H18a4 4 0 0 1-4-4V24a4 4 0 0 1 4-4Z"/>'
+        '<path d="M42 20h4a4 4 0 0 1 4 4v16a4 4 0 0 1-4 4h-4ZM50 32h8"/>',
+        '<path d="M30 26h8M30 38h8"/>',
+    ),
+    "bulb": (
+        '<path d="M32 6a18 18 0 0 0-11 32c3 3 4 5 4 8h14c0-3 1-5 4-8A18 18 0 0 0 32 6Z"/>'
+        '<path d="M25 52h14M28 58h8"/>',
+        '<path d="M26 26l6 6 6-6M32 32v14"/>',
+    ),
+    "engine": (
+        '<path d="M32 6v8M32 50v8M6 32h8M50 32h8M13.600 13.600l5.700 5.700M44.700 44.700l5.700 5.700M50.400 13.600l-5.700 5.700M19.300 44.700l-5.700 5.700"/>'
+        '<circle cx="32" cy="32" r="18"/>',
+        '<circle cx="32" cy="32" r="9"/>',
+    ),
+    "pencil": (
+        '<path d="M10 54l4-14L44 10l10 10-30 30Z"/><path d="M38 16l10 10"/>',
+        '<path d="M14 40l10 10"/>',
+    ),
+    "clock": (
+        '<circle cx="32" cy="32" r="25"/>',
+        '<path d="M32 16v16l11 8"/>',
+    ),
+    "computer": (
+        '<path d="M8 10h48v34H8Z"/><path d="M24 54h16M32 44v10"/>',
+        '<path d="M16 34l8-8 6 6 14-14"/>',
+    ),
+    "network": (
+        '<path d="M6 24a38 38 0 0 1 52 0M15 34a25 25 0 0 1 34 0M23.500 43.500a13 13 0 0 1 17 0"/>',
+        '<circle cx="32" cy="53" r="3"/>',
+    ),
+    "notebook": (
+        '<path d="M14 6h36v52H14Z"/><path d="M8 16h10M8 27h10M8 38h10M8 49h10"/>',
+        '<path d="M26 20h16M26 31h16M26 42h9"/>',
+    ),
+    "patience": (
+        '<path d="M10 28h36v12a16 16 0 0 1-16 16h-4a16 16 0 0 1-16-16ZM46 31h4a7 7 0 0 1 0 14h-5"/>',
+        '<path d="M20 20c-4-5 4-7 0-13M30 20c-4-5 4-7 0-13"/>',
+    ),
+    "warning": (
+        '<path d="M32 8 60 56H4Z"/>',
+        '<path d="M32 26v15M32 48v1"/>',
+    ),
+    "check": (
+        '<circle cx="32" cy="32" r="25"/>',
+        '<path d="M20 33l9 9 16-19"/>',
+    ),
+    "todo": (
+        '<circle cx="32" cy="32" r="25"/>',
+        "",
+    ),
+    "data": (
+        '<ellipse cx="32" cy="14" rx="22" ry="7"/><path d="M10 14v36c0 4 10 7 22 7s22-3 22-7V14"/>',
+        '<path d="M10 32c0 4 10 7 22 7s22-3 22-7"/>',
+    ),
+    "question": (
+        '<circle cx="32" cy="32" r="25"/>',
+        '<path d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',
+    ),
 }
 
 NAMES = tuple(_DRAWINGS)
 
 
-def svg(name: str, *, size: int = 64, label: str = "") -> str:
-    """Return the pictogram as inline SVG.
+Size = Literal["small", "medium", "large"]
+
+
+def picture(name: str, *, size: Size = "medium", label: str = "") -> str:
+    """Return the pictogram as HTML; `style` must be on the page.
+
+    It is a mask filled with the text's colour, because `st.html` takes drawings out of what it is given.
 
     Args:
         name: one of NAMES.
-        size: width and height in CSS pixels.
+        size: as tall as a line of text, a button, or the sheet's head.
         label: what a screen reader says; empty where the text beside it already says it.
 
     Raises:
         KeyError: no pictogram has that name.
     """
+    if name not in _DRAWINGS:
+        raise KeyError(name)
     spoken = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
-    return (
-        f'<svg class="pictogram" viewBox="0 0 64 64" width="{size}" height="{size}" fill="none" '
-        f'stroke="currentColor" stroke-width="3" stroke-linecap="round" stroke-linejoin="round" {spoken}>'
-        f"{_DRAWINGS[name]}</svg>"
+    return f'<span class="pictogram {size} p-{name}" {spoken}></span>'
+
+
+def tool(name: str, say: Words) -> str:
+    """Return one of the five tools: its pictogram with its name below, as HTML."""
+    return f'<span class="tool">{picture(name)}<span>{escape(say(f"common.tool.{name}"))}</span></span>'
+
+
+def style() -> str:
+    """Return the style rules that hold the drawings: for each pictogram its lines and its accented detail."""
+    return "\n".join(
+        f".p-{name} {{ --lines: {_mask(lines)}; --detail: {_mask(detail)}; }}"
+        for name, (lines, detail) in _DRAWINGS.items()
     )
 
 
-def tool(name: str, say: Words, *, size: int = 36) -> str:
-    """Return one of the five tools: its pictogram with its name below, as HTML."""
-    return f'<span class="tool">{svg(name, size=size)}<span>{escape(say(f"common.tool.{name}"))}</span></span>'
+def _mask(shapes: str) -> str:
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64" fill="none" stroke="black" stroke-width="3.2" '
+        f'stroke-linecap="round" stroke-linejoin="round">{shapes}</svg>'
+    )
+    return f"url('data:image/svg+xml,{quote(drawing)}')"

@@ -7,13 +7,15 @@ from typing import Any
 
 import streamlit as st
 
+from components import pictograms
+
 _STYLE = Path(__file__).with_name("sheet.css")
 ICON = str(Path(__file__).with_name("icon.svg"))
 
 
 def dress() -> None:
     """Put the guide's style sheet on the page; call it once, from app.py."""
-    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
+    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}\n{pictograms.style()}</style>")
 
 
 def plotly_layout() -> dict[str, Any]:
