@@ -101,7 +101,7 @@ class Attention(nn.Module):
     def _step_by_step(self, q: Tensor, k: Tensor, v: Tensor, view: View, tap: Tap) -> Tensor:
         """The formula as it is written; the [T, S] table is really made. Returns [B, H, T, Dh]."""
         k, v = self._shared(k), self._shared(v)  # [B, H, S, Dh]
-        scores = q @ k.transpose(2, 3) / math.sqrt(self.head_dim)  # [B, H, T, S]
+        scores = (q / math.sqrt(self.head_dim)) @ k.transpose(2, 3)  # [B, H, T, S]
         if view.bias is not None:
             scores = scores + view.bias
         if view.visible is not None:

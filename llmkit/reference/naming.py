@@ -1,7 +1,7 @@
 """One table: what the reference calls each tensor, and what the parts call it.
 
-Source: the state dicts of ``GPT2LMHeadModel``, ``BertForMaskedLM`` / ``BertModel``, ``LlamaForCausalLM`` and
-``Qwen3ForCausalLM``.
+Source: the state dicts of ``GPT2LMHeadModel``, ``BertForMaskedLM`` / ``BertModel``, ``DistilBertForMaskedLM``,
+``LlamaForCausalLM`` and ``Qwen3ForCausalLM``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from llmkit.parts import TransformerConfig
 
-Family = Literal["gpt2", "bert", "llama"]
+Kind = Literal["gpt2", "bert", "distilbert", "llama", "qwen3"]
+"""A model type of the reference, as ``config.json`` names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +32,33 @@ class Row:
     transposed: bool = False
 
 
-def rows(family: Family, config: TransformerConfig) -> tuple[Row, ...]:
+def rows(kind: Kind, config: TransformerConfig) -> tuple[Row, ...]:
     """The whole table for one box, the tied unembedding left out (it is the embedding)."""
-    table = {"gpt2": _gpt2, "bert": _bert, "llama": _llama}[family]
+    table = {"gpt2": _gpt2, "bert": _bert, "distilbert": _distilbert, "llama": _llama, "qwen3": _llama}[kind]
     return tuple(table(config))
 
 
-def to_parts(tensors: Mapping[str, Tensor], family: Family, config: TransformerConfig) -> dict[str, Tensor]:
+def plain_names(tensors: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
+    """A file's tensors under the names of the table: older spellings renewed, a missing prefix put in front."""
+    prefix = {"gpt2": "transformer", "bert": "bert", "distilbert": "distilbert", "llama": "model", "qwen3": "model"}[kind]
+    plain = {}
+    for name, tensor in tensors.items():
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        inside = name.partition(".")[0] in (prefix, "lm_head", "cls", "score", "classifier", "pre_classifier") or (
+            name.startswith("vocab_")
+        )
+        plain[name if inside else f"{prefix}.{name}"] = tensor
+    return plain
+
+
+def to_parts(tensors: Mapping[str, Tensor], kind: Kind, config: TransformerConfig) -> dict[str, Tensor]:
     """Rename and reshape a reference's state dict into the parts' own.
 
     Raises:
         KeyError: when the reference lacks a tensor that the parts need; the message is its name.
     """
     parts: dict[str, Tensor] = {}
-    for row in rows(family, config):
+    for row in rows(kind, config):
         tensor = tensors[row.theirs]
         if row.transposed:
             tensor = tensor.T
@@ -54,10 +68,10 @@ def to_parts(tensors: Mapping[str, Tensor], family: Family, config: TransformerC
     return {name: tensor.contiguous() for name, tensor in parts.items()}
 
 
-def to_reference(tensors: Mapping[str, Tensor], family: Family, config: TransformerConfig) -> dict[str, Tensor]:
+def to_reference(tensors: Mapping[str, Tensor], kind: Kind, config: TransformerConfig) -> dict[str, Tensor]:
     """The way back: the parts' state dict under the reference's names. Tied tensors appear once."""
     theirs = {}
-    for row in rows(family, config):
+    for row in rows(kind, config):
         joined = torch.cat([tensors[name] for name in row.ours])
         theirs[row.theirs] = (joined.T if row.transposed else joined).contiguous()
     return theirs
@@ -105,6 +119,24 @@ def _bert(config: TransformerConfig) -> Iterator[Row]:
         yield from _affine("cls.predictions.transform.dense", "unembedding.transform.dense")
         yield from _affine("cls.predictions.transform.LayerNorm", "unembedding.transform.norm")
         yield Row(theirs="cls.predictions.bias", ours=("unembedding.bias",))
+
+
+def _distilbert(config: TransformerConfig) -> Iterator[Row]:
+    yield Row(theirs="distilbert.embeddings.word_embeddings.weight", ours=("embedding.weight",))
+    yield Row(theirs="distilbert.embeddings.position_embeddings.weight", ours=("positions.weight",))
+    yield from _affine("distilbert.embeddings.LayerNorm", "norm_embeddings")
+    for n in range(config.n_layers):
+        layer, block = f"distilbert.transformer.layer.{n}", f"layers.{n}"
+        for kind in ("q", "k", "v", "out"):
+            yield from _affine(f"{layer}.attention.{kind}_lin", f"{block}.attention.{kind}")
+        yield from _affine(f"{layer}.sa_layer_norm", f"{block}.norm_1")
+        yield from _affine(f"{layer}.ffn.lin1", f"{block}.feed_forward.up")
+        yield from _affine(f"{layer}.ffn.lin2", f"{block}.feed_forward.down")
+        yield from _affine(f"{layer}.output_layer_norm", f"{block}.norm_2")
+    if config.unembedding:
+        yield from _affine("vocab_transform", "unembedding.transform.dense")
+        yield from _affine("vocab_layer_norm", "unembedding.transform.norm")
+        yield Row(theirs="vocab_projector.bias", ours=("unembedding.bias",))
 
 
 def _llama(config: TransformerConfig) -> Iterator[Row]:
