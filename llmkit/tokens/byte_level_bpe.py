@@ -1,19 +1,22 @@
-"""Byte-level byte-pair encoding: start from bytes, then join the pair that was learned first, again and again.
+"""Byte-level byte-pair encoding: start from bytes, join the pair that was learned first, again and again.
 
 GPT-2 introduced it (Radford et al. 2019, section 2.2) on top of BPE for words (Sennrich et al. 2016,
-arXiv:1508.07909): every text is a run of bytes, so no character is ever unknown. Matches the ``BPE`` model of the
-``tokenizers`` library.
+arXiv:1508.07909): every text is a run of bytes, so no character is ever unknown. Matches the ``BPE`` model of
+the ``tokenizers`` library.
 """
 
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-# How GPT-2 cuts a text before any merge: English endings, then words, numbers and signs with the blank before them.
+# How GPT-2 cuts a text first: English endings, then words, numbers and signs with the blank before them.
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 # Qwen2 and Qwen3: a sign may lead a word, digits stand alone, line ends are kept together.
-QWEN_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 _CACHED_WORD_BYTES = 64
 _CACHED_WORDS = 100_000
@@ -22,8 +25,9 @@ _CACHED_WORDS = 100_000
 def _byte_alphabet() -> dict[int, str]:
     """One printable character for each of the 256 bytes.
 
-    A vocabulary file wants to be readable text: printable Latin-1 bytes stand for themselves, the other 68 are
-    moved to U+0100 and on, in order (a blank becomes ``Ġ``, a line end ``Ċ``). Same table as GPT-2's encoder.
+    A vocabulary file wants to be readable text: printable Latin-1 bytes stand for themselves, the other 68
+    are moved to U+0100 and on, in order (a blank becomes ``Ġ``, a line end ``Ċ``). Same table as GPT-2's
+    encoder.
     """
     printable = [
         *range(ord("!"), ord("~") + 1),
@@ -161,12 +165,13 @@ class ByteLevelBPE:
         return states
 
     def _joins(self, pieces: list[str]) -> Iterator[tuple[int, int, int]]:
-        """Join neighbours until no pair is in the merge table: always the lowest rank, the leftmost of equals.
+        """Join neighbours while a pair is in the merge table: the lowest rank first, the leftmost of equals.
 
         A heap holds the pairs and a linked list the neighbours, so that n symbols cost n log n.
 
         Args:
-            pieces: the symbols to begin with, joined in place; a piece that went into its left neighbour becomes "".
+            pieces: the symbols to begin with, joined in place; a piece that went into its left neighbour
+                becomes "".
 
         Yields:
             ``(rank, left, right)`` just before ``pieces[left]`` takes ``pieces[right]`` in.

@@ -18,10 +18,11 @@ class TokenizerError(ValueError):
         code: what happened, for programs: ``tokenizer_missing`` (no tokenizer.json), ``tokenizer_broken``
             (it cannot be read), ``tokenizer_unsupported`` (a kind that is not built here, such as Unigram),
             ``text_not_unicode`` (a lone surrogate), ``chat_template_broken``.
-        detail: what exactly, in English: the file, the kind or the position.
+        detail: what exactly, in English: the file, the kind or the position. Also in ``values``, for a
+            message in the reader's language.
     """
 
     def __init__(self, code: Code, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
         self.code: Code = code
-        self.detail = detail
+        self.values = {"detail": detail}

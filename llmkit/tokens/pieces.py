@@ -1,7 +1,8 @@
 """Tokens as a reader may see them: true bytes, visible blanks, characters put together again.
 
-A token is a run of bytes, and a character may be spread over several tokens. Such tokens are grouped, and what is
-not a whole character is written as bytes, so that the replacement character never stands for something else.
+A token is a run of bytes, and a character may be spread over several tokens. Such tokens are grouped, and
+what is not a whole character is written as bytes, so that the replacement character never stands for
+something else.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,15 @@ import regex
 
 GlyphKind = Literal["text", "space", "control", "byte"]
 
-_BLANKS = {" ": "·", "\n": "⏎", "\t": "⇥", "\u3000": "␠", "\u00a0": "⍽"}
+_BLANKS = {" ": "·", "\n": "⏎", "\t": "⇥", "\u3000": "␣"}
+
+# ASCII's own names; few fonts have the control pictures of U+2400, so they are drawn from letters.
+# fmt: off
+_CONTROLS = (
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI",
+    "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+)
+# fmt: on
 
 # Controls, formats, private and unassigned characters, blanks without a mark of their own, fillers, variation
 # selectors, and the replacement character, which may stand in a text in its own right.
@@ -26,8 +35,9 @@ class Glyph:
 
     Args:
         shown: what to draw; never empty, never itself invisible.
-        kind: ``text`` as it is; ``space`` a mark for a blank; ``control`` a control picture or ``U+200D`` for what
-            has no shape; ``byte`` two hexadecimal digits for a byte that is no whole character.
+        kind: ``text`` as it is; ``space`` a mark for a blank; ``control`` a name for what has no
+            shape (``ESC``, ``U+200D``); ``byte`` two hexadecimal digits for a byte that is no whole
+            character.
     """
 
     shown: str
@@ -63,14 +73,13 @@ def glyphs(data: bytes) -> tuple[Glyph, ...]:
 
 
 def visible(data: bytes) -> str:
-    """The same as one line of text; bytes stand in angle brackets.
+    """The same as one line of text; bytes and controls stand in angle brackets.
 
     >>> visible(b"a b"), visible(b"\\xe4\\xbd"), visible("\\u200d".encode())
     ('a·b', '⟨E4⟩⟨BD⟩', '⟨U+200D⟩')
     """
     return "".join(
-        glyph.shown if glyph.kind in ("text", "space") or len(glyph.shown) == 1 else f"⟨{glyph.shown}⟩"
-        for glyph in glyphs(data)
+        glyph.shown if glyph.kind in ("text", "space") else f"⟨{glyph.shown}⟩" for glyph in glyphs(data)
     )
 
 
@@ -110,10 +119,10 @@ def _glyph(char: str, *, after_text: bool) -> Glyph:
     if char in _BLANKS:
         return Glyph(shown=_BLANKS[char], kind="space")
     code = ord(char)
-    if code < 0x20:
-        return Glyph(shown=chr(0x2400 + code), kind="control")
+    if code < len(_CONTROLS):
+        return Glyph(shown=_CONTROLS[code], kind="control")
     if code == 0x7F:
-        return Glyph(shown="␡", kind="control")
+        return Glyph(shown="DEL", kind="control")
     if _SHAPELESS.match(char):
         return Glyph(shown=f"U+{code:04X}", kind="control")
     if not after_text and _MARK.match(char):

@@ -53,11 +53,12 @@ class Encoding:
         ids: rows of the vocabulary.
         pieces: the tokens as the vocabulary writes them (``Ġthe``, ``##ing``).
         token_bytes: what each token stands for, as bytes; may be a part of a character.
-        offsets: half-open spans of ``text``, in characters; a token that holds a part of a character spans the
-            whole character, a token that was put around the text spans nothing.
+        offsets: half-open spans of ``text``, in characters; a token that holds a part of a character spans
+            the whole character, a token that was put around the text spans nothing.
         special: tokens that steer the model, put around the text or written in it.
         word_ids: which word a token belongs to; None: it was put around the text.
-        groups: half-open spans of token indices; the tokens of a group share a character (one entry per group).
+        groups: half-open spans of token indices; the tokens of a group share a character (one entry per
+            group).
     """
 
     text: str
@@ -370,7 +371,7 @@ _CLOSED_UP = {
 
 
 def _close_up(word: str) -> str:
-    """Take the blank before a sign away, one rule after the other, as the reference's WordPiece decoder does."""
+    """Take the blank before a sign away, one rule after the other, as the reference does."""
     for apart, together in _CLOSED_UP.items():
         word = word.replace(apart, together)
     return word

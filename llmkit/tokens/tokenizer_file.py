@@ -1,4 +1,4 @@
-"""Read a ``tokenizer.json`` (the file of the ``tokenizers`` library) into our own parts, or say what does not fit."""
+"""Read a ``tokenizer.json``, the file of the ``tokenizers`` library, or say what does not fit."""
 
 import json
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
 """WordPiece as BERT uses it: tidy the text, split it into words and signs, take the longest known piece.
 
-Schuster & Nakajima 2012; Wu et al. 2016 (arXiv:1609.08144, section 4.1); BERT's own ``tokenization.py``. Matches
-``BertNormalizer``, ``BertPreTokenizer`` and the ``WordPiece`` model of the ``tokenizers`` library. That library
-carries Unicode 8's tables of marks and punctuation; a character of a later Unicode may be sorted differently here.
+Schuster & Nakajima 2012; Wu et al. 2016 (arXiv:1609.08144, section 4.1); BERT's own ``tokenization.py``.
+Matches ``BertNormalizer``, ``BertPreTokenizer`` and the ``WordPiece`` model of the ``tokenizers`` library.
+That library carries Unicode 8's tables of marks and punctuation; a character of a later Unicode may be sorted
+differently here.
 """
 
 import unicodedata
@@ -14,7 +15,7 @@ from llmkit.tokens.normalise import Aligned
 
 _CACHED_WORDS = 100_000
 
-# The blocks that BERT calls Chinese: ideographs, no kana, no hangul. The gap before U+2B920 is the reference's.
+# The blocks that BERT calls Chinese: ideographs, no kana, no hangul. The reference, too, starts at U+2B920.
 _IDEOGRAPHS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),

@@ -282,7 +282,8 @@ def test_merge_steps_end_in_the_tokens_and_name_each_rank(tmp_path: Path) -> Non
     merges = json.loads(reference.to_str())["model"]["merges"]
     for text in (" movie", "好", "aaaa", " better", "x"):
         states = ours.model.merge_steps(text.encode())
-        assert states[0].pieces == tuple(to_symbols(text.encode())) and states[0].merge is None
+        assert states[0].pieces == tuple(to_symbols(text.encode()))
+        assert states[0].merge is None
         assert states[-1].pieces == tuple(reference.encode(text, add_special_tokens=False).tokens)
         for before, now in pairwise(states):
             assert merges[now.merge.rank] == [now.merge.left, now.merge.right]

@@ -35,7 +35,9 @@ TALKS = [
 @pytest.mark.parametrize("template", [CHATML, LLAMA])
 @pytest.mark.parametrize("talk", TALKS)
 @pytest.mark.parametrize("prompt", [True, False])
-def test_agrees_with_the_reference(template: str, talk: list[dict[str, str]], prompt: bool, tmp_path: Path) -> None:
+def test_agrees_with_the_reference(
+    template: str, talk: list[dict[str, str]], prompt: bool, tmp_path: Path
+) -> None:
     reference = PreTrainedTokenizerFast(
         tokenizer_object=Reference(models.WordLevel({"<s>": 0, "</s>": 1}, unk_token="<s>")),
         bos_token="<s>",
@@ -50,10 +52,14 @@ def test_agrees_with_the_reference(template: str, talk: list[dict[str, str]], pr
 
 
 def test_a_template_inside_the_configuration_is_found(tmp_path: Path) -> None:
-    config = {"bos_token": {"content": "<s>"}, "chat_template": [{"name": "default", "template": "{{ bos_token }}!"}]}
+    config = {
+        "bos_token": {"content": "<s>"},
+        "chat_template": [{"name": "default", "template": "{{ bos_token }}!"}],
+    }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     template = ChatTemplate.from_folder(tmp_path)
-    assert template is not None and template.render([]) == "<s>!"
+    assert template is not None
+    assert template.render([]) == "<s>!"
 
 
 def test_a_box_without_a_template_has_none(tmp_path: Path) -> None:
