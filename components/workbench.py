@@ -63,13 +63,8 @@ def current() -> Workbench:
 def _draw(say: Words, boxes: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
     """Draw the three widgets; None is what nobody has chosen yet, or a choice that does not exist."""
     with st.sidebar:
-        lang = st.selectbox(
-            say("common.language"),
-            tuple(LANGUAGES),
-            index=None,
-            key="lang",
-            bind="query-params",
-            format_func=lambda code: say(f"common.language.{code}"),
+        lang = st.segmented_control(
+            say("common.language"), tuple(LANGUAGES), required=True, key="lang", bind="query-params"
         )
         box_id = st.selectbox(
             say("common.box"), boxes, index=None, key="box", bind="query-params", on_change=_forget_notices
