@@ -8,7 +8,13 @@ from llmkit.parts.config import TransformerConfig
 from llmkit.parts.embedding import SegmentEmbedding, TokenEmbedding
 from llmkit.parts.feed_forward import FeedForward, SwiGLU
 from llmkit.parts.norm import LayerNorm, RMSNorm
-from llmkit.parts.positions import ALiBiPositions, LearnedPositions, Positions, RotaryPositions, SinusoidalPositions
+from llmkit.parts.positions import (
+    ALiBiPositions,
+    LearnedPositions,
+    Positions,
+    RotaryPositions,
+    SinusoidalPositions,
+)
 from llmkit.parts.transformer import Transformer
 from llmkit.parts.unembedding import MaskedHeadTransform, Unembedding
 

@@ -116,12 +116,17 @@ class Attention(nn.Module):
             mask = view.bias if mask is None else view.bias.masked_fill(~mask, torch.finfo(q.dtype).min)
             mask = mask.to(q.dtype)
         return nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=None if triangle else mask, is_causal=triangle, enable_gqa=self.n_kv_heads < self.n_heads
+            q,
+            k,
+            v,
+            attn_mask=None if triangle else mask,
+            is_causal=triangle,
+            enable_gqa=self.n_kv_heads < self.n_heads,
         )
 
     def _heads(self, x: Tensor, n_heads: int) -> Tensor:
         """[B, T, n_heads · Dh] → [B, n_heads, T, Dh]."""
-        return x.unflatten(-1, (n_heads, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:-1], n_heads, self.head_dim).transpose(1, 2)
 
     def _shared(self, x: Tensor) -> Tensor:
         """Give each query head its key/value head: [B, K, S, Dh] → [B, H, S, Dh]."""

@@ -167,7 +167,7 @@ class ALiBiPositions(Positions):
         return -self.slopes().to(distance.device)[:, None, None] * distance[..., None, :, :]
 
 
-def rotary_frequencies(head_dim: int, theta: float) -> Tensor:
+def rotary_frequencies(head_dim: int, theta: float | Tensor) -> Tensor:
     """``theta^(-2i / head_dim)`` for each pair i: [head_dim / 2], float32, falling from 1."""
     return 1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
 
@@ -177,9 +177,9 @@ def _scaled(plain: Tensor, head_dim: int, theta: float, scaling: RopeScaling, se
     if scaling.kind == "linear":  # Chen et al. 2023: squeeze the positions
         return plain / scaling.factor
     if scaling.kind == "dynamic":  # NTK-aware: a larger base for a longer text
-        longer = max(seq_len, scaling.original_max_seq_len) / scaling.original_max_seq_len
-        grown = (scaling.factor * longer - (scaling.factor - 1)) ** (head_dim / (head_dim - 2))
-        return rotary_frequencies(head_dim, theta * grown)
+        tokens = torch.tensor(max(seq_len, scaling.original_max_seq_len))
+        longer = scaling.factor * tokens / scaling.original_max_seq_len - (scaling.factor - 1)
+        return rotary_frequencies(head_dim, theta * longer ** (head_dim / (head_dim - 2)))
     if scaling.kind == "llama3":  # keep fast pairs, slow the slow ones down, blend between
         turns = scaling.original_max_seq_len * plain / (2 * math.pi)  # over the original length
         keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
@@ -193,5 +193,5 @@ def _scaled(plain: Tensor, head_dim: int, theta: float, scaling: RopeScaling, se
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, head_dim - 1)
     pair = torch.arange(head_dim // 2).float()
-    slow = ((pair - low) / (high - low if high > low else 0.001)).clamp(0, 1)
-    return torch.lerp(plain, plain / scaling.factor, slow)
+    keep = 1 - ((pair - low) / (high - low if high > low else 0.001)).clamp(0, 1)
+    return plain / scaling.factor * (1 - keep) + plain * keep

@@ -102,7 +102,12 @@ def open_folder(
         model.unembedding.weight = model.embedding.weight
     model.eval().requires_grad_(False)
     return Assembled(
-        box_id=box_id or folder.name, folder=folder, kind=kind, config=config, model=model, tokenizer=tokenizer
+        box_id=box_id or folder.name,
+        folder=folder,
+        kind=kind,
+        config=config,
+        model=model,
+        tokenizer=tokenizer,
     )
 
 

@@ -42,7 +42,7 @@ def read_config(folder: Path, *, unembedding: bool) -> tuple[Kind, TransformerCo
             "qwen3": _llama,
         }[kind]
         return cast(Kind, kind), read(raw, unembedding)
-    except _Unsupported as error:
+    except _UnsupportedError as error:
         raise BoxError("box_unsupported", box=folder.name, detail=str(error)) from error
     except KeyError as error:
         raise BoxError("box_broken", box=folder.name, detail=f"config.json lacks {error}") from error
@@ -52,7 +52,7 @@ def read_config(folder: Path, *, unembedding: bool) -> tuple[Kind, TransformerCo
         raise BoxError("box_broken", box=folder.name, detail=f"config.json: {error}") from error
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """A setting that the parts have no counterpart for."""
 
 
@@ -106,6 +106,8 @@ def _llama(raw: dict[str, Any], _unembedding: bool) -> TransformerConfig:
     _expect(raw, hidden_act="silu", pretraining_tp=1, use_sliding_window=False)
     # older files keep rope_theta and rope_scaling apart, newer ones in rope_parameters
     rope = {**(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
+    scaling = _rope_scaling(rope, raw["max_position_embeddings"])
+    stretched = scaling.factor if scaling and scaling.kind == "dynamic" else 1  # the others name the longer length
     return llama(
         vocab_size=raw["vocab_size"],
         d_model=raw["hidden_size"],
@@ -113,7 +115,7 @@ def _llama(raw: dict[str, Any], _unembedding: bool) -> TransformerConfig:
         n_heads=raw["num_attention_heads"],
         n_kv_heads=raw.get("num_key_value_heads") or raw["num_attention_heads"],
         d_mlp=raw["intermediate_size"],
-        max_seq_len=raw["max_position_embeddings"],
+        max_seq_len=int(raw["max_position_embeddings"] * stretched),
         head_dim=raw.get("head_dim"),
         norm_eps=raw.get("rms_norm_eps", 1e-6),
         tied=raw.get("tie_word_embeddings", False),
@@ -121,7 +123,7 @@ def _llama(raw: dict[str, Any], _unembedding: bool) -> TransformerConfig:
         mlp_bias=raw.get("mlp_bias", False),
         norm_heads=raw["model_type"] == "qwen3",
         rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta", 10_000.0)),
-        rope_scaling=_rope_scaling(rope, raw["max_position_embeddings"]),
+        rope_scaling=scaling,
     )
 
 
@@ -130,22 +132,29 @@ def _rope_scaling(rope: Mapping[str, Any], max_seq_len: int) -> RopeScaling | No
     if kind == "default":
         return None
     if kind not in get_args(RopeScalingKind):
-        raise _Unsupported(f"rope_type {kind}")
+        raise _UnsupportedError(f"rope_type {kind}")
     if rope.get("mscale") or rope.get("mscale_all_dim") or rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise _Unsupported("mscale or partial_rotary_factor")
+        raise _UnsupportedError("mscale or partial_rotary_factor")
     # dynamic scaling grows from max_position_embeddings on; the others name the length in pre-training
     original = max_seq_len if kind == "dynamic" else rope.get("original_max_position_embeddings", max_seq_len)
     optional = {
         name: rope[name]
-        for name in ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor", "truncate")
+        for name in (
+            "low_freq_factor",
+            "high_freq_factor",
+            "beta_fast",
+            "beta_slow",
+            "attention_factor",
+            "truncate",
+        )
         if rope.get(name) is not None
     }
-    return RopeScaling(kind=kind, factor=rope["factor"], original_max_seq_len=original, **optional)
+    return RopeScaling(kind=cast(RopeScalingKind, kind), factor=rope["factor"], original_max_seq_len=original, **optional)
 
 
 def _activation(name: str) -> FeedForwardKind:
     if name not in _ACTIVATIONS:
-        raise _Unsupported(f"activation {name}")
+        raise _UnsupportedError(f"activation {name}")
     return _ACTIVATIONS[name]
 
 
@@ -153,4 +162,4 @@ def _expect(raw: Mapping[str, Any], **settings: object) -> None:
     """Refuse a setting that differs from the only value that the parts know."""
     for name, value in settings.items():
         if raw.get(name, value) != value:
-            raise _Unsupported(f"{name} = {raw[name]}")
+            raise _UnsupportedError(f"{name} = {raw[name]}")

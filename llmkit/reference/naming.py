@@ -40,13 +40,24 @@ def rows(kind: Kind, config: TransformerConfig) -> tuple[Row, ...]:
 
 def plain_names(tensors: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
     """A file's tensors under the names of the table: older spellings renewed, a missing prefix put in front."""
-    prefix = {"gpt2": "transformer", "bert": "bert", "distilbert": "distilbert", "llama": "model", "qwen3": "model"}[kind]
+    prefix = {
+        "gpt2": "transformer",
+        "bert": "bert",
+        "distilbert": "distilbert",
+        "llama": "model",
+        "qwen3": "model",
+    }[kind]
     plain = {}
     for name, tensor in tensors.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        inside = name.partition(".")[0] in (prefix, "lm_head", "cls", "score", "classifier", "pre_classifier") or (
-            name.startswith("vocab_")
-        )
+        inside = name.partition(".")[0] in (
+            prefix,
+            "lm_head",
+            "cls",
+            "score",
+            "classifier",
+            "pre_classifier",
+        ) or (name.startswith("vocab_"))
         plain[name if inside else f"{prefix}.{name}"] = tensor
     return plain
 

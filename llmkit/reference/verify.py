@@ -10,16 +10,16 @@ float64 comparison its RMSNorms are exchanged for ``torch.nn.RMSNorm`` and its a
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
 from torch import Tensor, nn
 
-from llmkit.parts import RotaryPositions, View
+from llmkit.parts import Block, RotaryPositions, View
 from llmkit.reference.box import Assembled, open_box, open_folder
 from llmkit.reference.naming import Kind
 
@@ -183,16 +183,32 @@ def _isolated(
     if isinstance(model.positions, RotaryPositions):
         rotation = model.positions.rotation(torch.arange(input_ids.shape[1]))
         cos, sin = seen.outputs[seen.name(places["positions"])]
-        yield "positions", torch.stack((rotation.cos, rotation.sin)).to(cos.dtype), torch.stack((cos[0], sin[0]))
+        yield (
+            "positions",
+            torch.stack((rotation.cos, rotation.sin)).to(cos.dtype),
+            torch.stack((cos[0], sin[0])),
+        )
     else:
-        yield "positions", ours.values["embeddings.position"].expand(1, -1, -1), seen.output(places["positions"])
-    for number, block in enumerate(model.layers):
-        for part, inner in (("norm", block.norm_1), ("norm", block.norm_2), ("feed_forward", block.feed_forward)):
+        yield (
+            "positions",
+            ours.values["embeddings.position"].expand(1, -1, -1),
+            seen.output(places["positions"]),
+        )
+    for number, block in enumerate(cast(Iterable[Block], model.layers)):
+        for part, inner in (
+            ("norm", block.norm_1),
+            ("norm", block.norm_2),
+            ("feed_forward", block.feed_forward),
+        ):
             place = places[part if part == "feed_forward" else f"norm_{1 if inner is block.norm_1 else 2}"]
             yield part, inner(seen.input(place, number)), seen.output(place, number)
         attended = block.attention(seen.input(places["attention"], number), ours.view)
         yield "attention", attended, seen.output(places["attention"], number)
-        yield "block", block(seen.input(places["block"], number), ours.view), seen.output(places["block"], number)
+        yield (
+            "block",
+            block(seen.input(places["block"], number), ours.view),
+            seen.output(places["block"], number),
+        )
     if model.norm_final is not None:
         yield "norm", model.norm_final(seen.input(places["norm_final"])), seen.output(places["norm_final"])
     if model.unembedding is not None:
