@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,13 +46,20 @@ def open_tokenizer(box_id: str) -> Tokenizer:
     return _tokenizer(box_id, engine.fingerprint(box_id)).value
 
 
-def open_template(box_id: str) -> ChatTemplate | None:
-    """Return the box's chat template; None where it has none.
+def speaker(boxes: Sequence[str]) -> tuple[str, ChatTemplate] | None:
+    """Return the first of some boxes that has a chat template, with it; None where none has.
 
-    Raises:
-        Exception: with a ``.code``, where the box or its template is missing or broken.
+    A box that cannot be opened is passed over: it is not the one that the page is about.
     """
-    return _template(box_id, engine.fingerprint(box_id)).value
+    for box_id in boxes:
+        try:
+            template = _template(box_id, engine.fingerprint(box_id)).value
+            open_tokenizer(box_id)
+        except TokenizerError:
+            continue
+        if template is not None:
+            return box_id, template
+    return None
 
 
 def encode(box_id: str, text: str, *, specials: bool) -> Made[Encoding]:
@@ -114,13 +121,9 @@ def _cost(box_id: str, fingerprint: str, lang: str, source: str) -> Cost:
     tokenizer = _tokenizer(box_id, fingerprint).value
     if source == "parallel":
         say = words(lang)
-        return measure_cost(
-            tokenizer, [say(f"tokens.parallel.{number}") for number in range(1, PARALLEL + 1)]
-        )
+        return measure_cost(tokenizer, [say(f"tokens.parallel.{number}") for number in range(1, PARALLEL + 1)])
     rows = shelf.open_data(REVIEWS[lang])
-    return measure_cost(
-        tokenizer, [row.text for row in rows[:: max(len(rows) // REVIEW_ROWS, 1)][:REVIEW_ROWS]]
-    )
+    return measure_cost(tokenizer, [row.text for row in rows[:: max(len(rows) // REVIEW_ROWS, 1)][:REVIEW_ROWS]])
 
 
 def _folder(box_id: str) -> Path:

@@ -120,8 +120,7 @@ def bars(rows: Sequence[tuple[str, str, Sequence[tuple[str, float, str]]]]) -> s
             for at, (label, number, remark) in enumerate(group)
         )
         drawn.append(
-            f'<section class="tok-bars"><h4>{escape(title)} <small>{escape(line)}</small></h4>'
-            f"{lines}</section>"
+            f'<section class="tok-bars"><h4>{escape(title)} <small>{escape(line)}</small></h4>{lines}</section>'
         )
     return "".join(drawn)
 
@@ -143,11 +142,7 @@ def _token(encoding: Encoding, at: int, say: Words) -> str:
     )
     tint = "tok-special" if special else f"tok-{at % _TINTS}"
     inside = _glyphs(data) or '<span class="tok-empty">∅</span>'
-    mark = (
-        '<span class="tok-join">##</span>'
-        if encoding.pieces[at] == "##" + data.decode(errors="replace")
-        else ""
-    )
+    mark = '<span class="tok-join">##</span>' if encoding.pieces[at] == "##" + data.decode(errors="replace") else ""
     shown = f"<bdi>{mark}{inside}</bdi><small>{encoding.ids[at]}</small>"
     return f'<span class="tok {tint}" title="{escape(hover)}">{shown}</span>'
 
@@ -182,9 +177,7 @@ def _step_word(word: tuple[StepPiece, ...], view: StepView) -> str:
 
 
 def _step_piece(piece: StepPiece, view: StepView) -> str:
-    rank = (
-        f"<small>{view.event.rank}</small>" if piece.state == "new" and isinstance(view.event, Merge) else ""
-    )
+    rank = f"<small>{view.event.rank}</small>" if piece.state == "new" and isinstance(view.event, Merge) else ""
     return f'<span class="tok tok-{piece.state}"><bdi>{_glyphs(piece.data)}</bdi>{rank}</span>'
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from components import engine, tokens_engine
 from components.frame import Page, Verdict
-from components.tokens_picture import bars, columns, describe_step, note, step_row, style, token_row
+from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_row, style, token_row
 from components.workbench import DEFAULT_BOX
 from llmkit.tokens import Cost, Encoding, Merge, Tokenizer, split_characters, visible
 
@@ -59,9 +59,7 @@ def draw_steps(page: Page) -> None:
         ]
     )
     with page.shown(key="steps", badge=made.badge, alt=told, data=table):
-        st.html(
-            f'<p class="tok-told" aria-live="polite"><bdi>{escape(told)}</bdi></p>' + step_row(views[step])
-        )
+        st.html(f'<p class="tok-told" aria-live="polite"><bdi>{escape(told)}</bdi></p>' + step_row(views[step]))
     st.html(note(page.say(f"tokens.steps.legend.{kind}")))
     if len(bench.sentence) > tokens_engine.STEP_CHARACTERS:
         st.html(note(page.say("tokens.steps.beginning", n=tokens_engine.STEP_CHARACTERS)))
@@ -89,8 +87,7 @@ def draw_side_by_side(page: Page) -> tuple[str, ...]:
         page.tick("do.compare")
     made = {box_id: tokens_engine.encode(box_id, bench.sentence, specials=False) for box_id in chosen}
     cards = [
-        (box_id, _card_line(page, box_id, one.value), token_row(one.value, bench.say))
-        for box_id, one in made.items()
+        (box_id, _card_line(page, box_id, one.value), token_row(one.value, bench.say)) for box_id, one in made.items()
     ]
     table = pd.concat([token_table(one.value).assign(box=box_id) for box_id, one in made.items()])
     alt = " ".join(f"{title}: {line}" for title, line, _ in cards)
@@ -111,9 +108,7 @@ def draw_cost(page: Page, boxes: Sequence[str]) -> None:
         key="tokens_source",
     )
     made = {
-        (box_id, lang): tokens_engine.cost(box_id, lang, source)
-        for box_id in boxes
-        for lang in tokens_engine.REVIEWS
+        (box_id, lang): tokens_engine.cost(box_id, lang, source) for box_id in boxes for lang in tokens_engine.REVIEWS
     }
     costs = {key: one.value for key, one in made.items()}
     rows = [
@@ -147,10 +142,7 @@ def draw_cost(page: Page, boxes: Sequence[str]) -> None:
         ]
     )
     with page.shown(key="cost", badge=tokens_engine.origin(made.values()), alt=alt, data=table):
-        st.html(
-            bars(rows)
-            + note(page.say(f"tokens.cost.{source}.from", n=costs[boxes[0], page.bench.lang].texts))
-        )
+        st.html(bars(rows) + note(page.say(f"tokens.cost.{source}.from", n=costs[boxes[0], page.bench.lang].texts)))
 
 
 def draw_chat(page: Page) -> None:
@@ -158,26 +150,18 @@ def draw_chat(page: Page) -> None:
     bench = page.bench
     with st.expander(page.say("tokens.chat.title")):
         tokenizer = tokens_engine.open_tokenizer(bench.box_id)
-        st.html(_special_table(page, tokenizer))
-        speakers = {
-            box_id: template
-            for box_id in engine.boxes_here(DEFAULT_BOX)
-            if (template := tokens_engine.open_template(box_id)) is not None
-        }
-        if bench.box_id not in speakers:
+        st.html(_special_row(page, tokenizer))
+        speaker = tokens_engine.speaker((bench.box_id, *engine.boxes_here(DEFAULT_BOX)))
+        if speaker is None or speaker[0] != bench.box_id:
             st.write(page.say("tokens.chat.none", box=bench.box_id))
-        if not speakers:
+        if speaker is None:
             return
-        box_id = bench.box_id if bench.box_id in speakers else next(iter(speakers))
-        sent = speakers[box_id].render([{"role": "user", "content": bench.sentence}])
+        box_id, template = speaker
+        sent = template.render([{"role": "user", "content": bench.sentence}])
         made = tokens_engine.encode(box_id, sent, specials=False)
         st.write(page.say("tokens.chat.sent", box=box_id, n=len(made.value)))
-        with page.shown(
-            key="chat", badge=made.badge, alt=_in_words(page, made.value), data=token_table(made.value)
-        ):
-            st.html(
-                f'<pre class="tok-sent"><bdi>{escape(sent)}</bdi></pre>' + token_row(made.value, bench.say)
-            )
+        with page.shown(key="chat", badge=made.badge, alt=_in_words(page, made.value), data=token_table(made.value)):
+            st.html(f'<pre class="tok-sent"><bdi>{escape(sent)}</bdi></pre>' + token_row(made.value, bench.say))
 
 
 def draw_check(page: Page) -> None:
@@ -299,25 +283,23 @@ def _unknown(tokenizer: Tokenizer, encoding: Encoding) -> int:
 def _in_words(page: Page, encoding: Encoding) -> str:
     """The picture in words: the first tokens with their ids."""
     listed = ", ".join(
-        f"{label} = {token_id}"
-        for label, token_id in zip(encoding.labels[:60], encoding.ids[:60], strict=True)
+        f"{label} = {token_id}" for label, token_id in zip(encoding.labels[:60], encoding.ids[:60], strict=True)
     )
     return page.say("tokens.cut.alt", n=len(encoding), listed=listed)
 
 
-def _special_table(page: Page, tokenizer: Tokenizer) -> str:
+def _special_row(page: Page, tokenizer: Tokenizer) -> str:
     """The box's special tokens with their ids, as HTML."""
     specials = [token for token in tokenizer.added if token.special]
-    rows = "".join(
-        f"<tr><td><code>{escape(visible(token.content.encode()))}</code></td><td>{token.token_id}</td></tr>"
-        for token in specials
+    chips = "".join(
+        f'<span class="tok tok-special"><bdi>{escape(visible(token.content.encode()))}</bdi>'
+        f"<small>{token.token_id}</small></span>"
+        for token in specials[:SHOWN_TOKENS]
     )
     head = page.say("tokens.special.title" if specials else "tokens.special.none", n=len(specials))
-    return f'<p>{escape(head)}</p><table class="tok-specials"><tbody>{rows}</tbody></table>'
+    return f'{note(head)}<div class="tok-row">{chips}</div>'
 
 
 def _plain(text: str) -> str:
     """Text that Markdown leaves alone."""
-    return "".join(
-        f"\\{char}" if char.isascii() and not char.isalnum() and char != " " else char for char in text
-    )
+    return "".join(f"\\{char}" if char.isascii() and not char.isalnum() and char != " " else char for char in text)
