@@ -19,7 +19,7 @@ from components.badge import Badge
 
 if TYPE_CHECKING:
     from llmkit.reference import Assembled
-    from llmkit.trace import Trace
+    from llmkit.trace import Trace, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,13 +97,13 @@ def open_box(box_id: str) -> Assembled:
     return _open_box(box_id, fingerprint(box_id), DTYPE, device()).value
 
 
-def trace(box_id: str, text: str, parts: tuple[str, ...], *, max_tokens: int = MAX_TOKENS) -> Made[Trace]:
+def trace(box_id: str, text: str, parts: tuple[Value, ...], *, max_tokens: int = MAX_TOKENS) -> Made[Trace]:
     """Return one forward pass of `text` through the box, with the chosen parts kept.
 
     Args:
         box_id: a box on this machine.
         text: what goes in.
-        parts: which values to keep, as `llmkit.trace.trace_model` names them.
+        parts: which values to keep, by the names of `llmkit.trace.Value`: ("q", "k", "attention_weights").
         max_tokens: refuse longer texts.
 
     Raises:
@@ -119,10 +119,12 @@ def fingerprint(box_id: str) -> str:
 
 @remembered(max_entries=4)
 def _open_box(box_id: str, fingerprint: str, dtype: str, device: str) -> Assembled:
+    import torch
+
     from llmkit.reference import open_box as load
 
     with _one_at_a_time:
-        box = load(box_id)
+        box = load(box_id, dtype=getattr(torch, dtype), device=device)
         gc.collect()
         gc.freeze()
     return box
@@ -130,7 +132,13 @@ def _open_box(box_id: str, fingerprint: str, dtype: str, device: str) -> Assembl
 
 @remembered(max_entries=16)
 def _trace(
-    box_id: str, fingerprint: str, dtype: str, device: str, text: str, parts: tuple[str, ...], max_tokens: int
+    box_id: str,
+    fingerprint: str,
+    dtype: str,
+    device: str,
+    text: str,
+    parts: tuple[Value, ...],
+    max_tokens: int,
 ) -> Trace:
     from llmkit.trace import trace_model
 

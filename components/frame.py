@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -158,9 +158,9 @@ class Page:
         scores: dict[str, bool] = st.session_state.setdefault("_scores", {})
         return scores
 
-    def _state(self, name: str) -> dict[str, object]:
+    def _state(self, name: str) -> dict[str, Any]:
         """What this session remembers about this page under `name`."""
-        state: dict[str, object] = st.session_state.setdefault(f"_{self.step.slug}_{name}", {})
+        state: dict[str, Any] = st.session_state.setdefault(f"_{self.step.slug}_{name}", {})
         return state
 
     def draw_head(self) -> None:
@@ -182,8 +182,7 @@ class Page:
         counts, done, say = self._state("counts"), self._state("done"), self.say
         rows = "".join(
             f"<tr><td>{escape(say(self.step.key(part.key)))}</td>"
-            f"<td>{counts.get(part.key, part.count if part.count is not None else '–')}×</td>"
-            f"<td>{part.number}</td></tr>"
+            f"<td>{_times(counts.get(part.key, part.count))}</td><td>{part.number}</td></tr>"
             for part in self.step.parts
         )
         head = "".join(
@@ -217,6 +216,20 @@ class Page:
                             target.script, label=self.say(f"common.{name}", number=target.number, title=title)
                         )
         st.caption(self.say("common.keys"))
+
+
+def _times(count: object) -> str:
+    """Return a count as a parts list prints it, a dash where nobody has counted yet."""
+    return "–" if count is None else f"{count}×"
+
+
+def done_steps() -> frozenset[str]:
+    """Return the slugs of the steps whose every *do* step this session has ticked."""
+    return frozenset(
+        step.slug
+        for step in registry.STEPS
+        if set(step.do) <= set(st.session_state.get(f"_{step.slug}_done", ()))
+    )
 
 
 @contextmanager

@@ -32,12 +32,13 @@ _DRAWINGS = {
         '<path d="M30 26h8M30 38h8"/>',
     ),
     "bulb": (
-        '<path d="M32 6a18 18 0 0 0-11 32c3 3 4 5 4 8h14c0-3 1-5 4-8A18 18 0 0 0 32 6Z"/>'
-        '<path d="M25 52h14M28 58h8"/>',
+        '<path d="M32 6a18 18 0 0 0-11 32c3 3 4 5 4 8h14c0-3 1-5 4-8A18 18 0 0 0 32 6Z"/><path d="M25 52h14M28 58h8"/>',
         '<path d="M26 26l6 6 6-6M32 32v14"/>',
     ),
     "engine": (
-        '<path d="M32 6v8M32 50v8M6 32h8M50 32h8M13.600 13.600l5.700 5.700M44.700 44.700l5.700 5.700M50.400 13.600l-5.700 5.700M19.300 44.700l-5.700 5.700"/>'
+        '<path d="M32 6v8M32 50v8M6 32h8M50 32h8M13.6 13.6l5.7 5.7"/>'
+        '<path d="M44.7 44.7l5.7 5.7M50.4 13.6l-5.7 5.7"/>'
+        '<path d="M19.3 44.7l-5.7 5.7"/>'
         '<circle cx="32" cy="32" r="18"/>',
         '<circle cx="32" cy="32" r="9"/>',
     ),
@@ -54,7 +55,7 @@ _DRAWINGS = {
         '<path d="M16 34l8-8 6 6 14-14"/>',
     ),
     "network": (
-        '<path d="M6 24a38 38 0 0 1 52 0M15 34a25 25 0 0 1 34 0M23.500 43.500a13 13 0 0 1 17 0"/>',
+        '<path d="M6 24a38 38 0 0 1 52 0M15 34a25 25 0 0 1 34 0M23.5 43.5a13 13 0 0 1 17 0"/>',
         '<circle cx="32" cy="53" r="3"/>',
     ),
     "notebook": (
@@ -90,7 +91,7 @@ _DRAWINGS = {
 NAMES = tuple(_DRAWINGS)
 
 
-Size = Literal["small", "medium", "large"]
+Size = Literal["small", "medium", "big", "large"]
 
 
 def picture(name: str, *, size: Size = "medium", label: str = "") -> str:
@@ -100,7 +101,7 @@ def picture(name: str, *, size: Size = "medium", label: str = "") -> str:
 
     Args:
         name: one of NAMES.
-        size: as tall as a line of text, a button, or the sheet's head.
+        size: as tall as a line of text, a button, a card, or the sheet's head.
         label: what a screen reader says; empty where the text beside it already says it.
 
     Raises:

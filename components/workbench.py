@@ -67,7 +67,13 @@ def _draw(say: Words, boxes: tuple[str, ...]) -> tuple[str | None, str | None, s
             say("common.language"), tuple(LANGUAGES), required=True, key="lang", bind="query-params"
         )
         box_id = st.selectbox(
-            say("common.box"), boxes, index=None, key="box", bind="query-params", on_change=_forget_notices
+            say("common.box"),
+            boxes,
+            index=None,
+            required=True,
+            key="box",
+            bind="query-params",
+            on_change=_forget_notices,
         )
         sentence = st.text_area(
             say("common.sentence"),
@@ -104,8 +110,7 @@ def _settle(
         st.session_state[_FILL] = fill
         st.session_state[_NOTICES] = st.session_state.get(_NOTICES, []) + notices
         st.rerun()
-    assert lang is not None and box_id is not None and sentence is not None
-    return Workbench(lang=lang, box_id=box_id, sentence=sentence)
+    return current()
 
 
 def _cut_sentence() -> None:

@@ -90,7 +90,7 @@ STEPS = (
             Part(key="part.data_box", number="000-02"),
             Part(key="part.tool", number="000-03", count=len(TOOLS)),
         ),
-        tools=TOOLS,
+        tools=("clock", "computer", "network"),
         do=("do.check", "do.tools", "do.get"),
     ),
     Step(

@@ -20,22 +20,30 @@ TAG = re.compile(r"<!--.*?-->|<(style|script)\b.*?</\1>|</?[A-Za-z][^<>]*>?|^[^<
 SPOKEN_ATTRIBUTE = re.compile(r"""\b(?:alt|title|aria-label|placeholder)=["'][^"'\0]*[A-Za-z]{2,}""")
 
 SHOWING = frozenset(
-    "write markdown title header subheader caption text info warning error success toast button checkbox radio "
-    "selectbox multiselect slider select_slider number_input text_input text_area toggle pills segmented_control "
-    "expander popover tabs metric download_button link_button form_submit_button spinner status chat_input "
-    "file_uploader badge feedback divider html".split()
+    (
+        "write markdown title header subheader caption text info warning error success toast button checkbox "
+        "radio selectbox multiselect slider select_slider number_input text_input text_area toggle pills "
+        "segmented_control expander popover tabs metric download_button link_button form_submit_button "
+        "spinner status chat_input file_uploader badge feedback divider html"
+    ).split()
 )
 """Calls whose first argument is read by the learner."""
 
 SHOWN_KEYWORDS = frozenset(
-    "label help placeholder caption title alt question explanation hovertemplate texttemplate xaxis_title "
-    "yaxis_title annotation_text subplot_titles description tooltip title_text".split()
+    (
+        "label help placeholder caption title alt question explanation hovertemplate texttemplate xaxis_title "
+        "yaxis_title annotation_text subplot_titles description tooltip title_text"
+    ).split()
 )
 """Keywords whose value is read by the learner, whatever is called."""
 
-DRAWING = frozenset("go px np numpy pd pandas torch ff figure_factory".split())
-PLOT_KEYWORDS_FREE = frozenset("colorscale color_continuous_scale margin domain range tickvals dash".split())
-RANDOM = re.compile(r"\b(?:random\.\w+|default_rng|RandomState|torch\.rand\w*|randn\w*|randint\w*|rand_like)\s*\(")
+DRAWING = frozenset(["go", "px", "np", "numpy", "pd", "pandas", "torch", "ff", "figure_factory"])
+PLOT_KEYWORDS_FREE = frozenset(
+    {"colorscale", "color_continuous_scale", "margin", "domain", "range", "tickvals", "dash"}
+)
+RANDOM = re.compile(
+    r"\b(?:random\.\w+|default_rng|RandomState|torch\.rand\w*|randn\w*|randint\w*|rand_like)\s*\("
+)
 DEPRECATED = re.compile(
     r"use_container_width|use_column_width|components\.v1|st\.experimental_|@st\.cache\b(?!_)|st\.cache\(|torch_dtype"
 )
@@ -151,7 +159,9 @@ def invented_data(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            findings += [f"random: import {name}" for name in names if name.split(".")[-1] in ("random", "secrets")]
+            findings += [
+                f"random: import {name}" for name in names if name.split(".")[-1] in ("random", "secrets")
+            ]
         elif isinstance(node, ast.Call) and _draws(node.func):
             values = [*node.args, *(k.value for k in node.keywords if k.arg not in PLOT_KEYWORDS_FREE)]
             for value in values:

@@ -58,7 +58,9 @@ ALSO_SIMPLIFIED = frozenset("个据体关机号万与")
 
 
 def entries() -> list[tuple[str, dict[str, str]]]:
-    return [(f"{path.stem}.{key}", entry) for path in CATALOGUES for key, entry in read_catalogue(path).items()]
+    return [
+        (f"{path.stem}.{key}", entry) for path in CATALOGUES for key, entry in read_catalogue(path).items()
+    ]
 
 
 def fields(text: str) -> set[str]:
@@ -67,7 +69,9 @@ def fields(text: str) -> set[str]:
 
 def test_every_text_exists_in_every_language() -> None:
     columns = set(LANGUAGES.values())
-    wrong = [key for key, entry in entries() if set(entry) != columns or not all(t.strip() for t in entry.values())]
+    wrong = [
+        key for key, entry in entries() if set(entry) != columns or not all(t.strip() for t in entry.values())
+    ]
     assert not wrong
 
 
@@ -170,7 +174,7 @@ def test_no_bare_strings_in_scripts() -> None:
         'html = "<p>Nothing here</p>"',
         "html = f'<button aria-label=\"Next page\">{icon}</button>'",
         'message = "The sentence is too long"',
-        'SCRIPT = "node.textContent = \'Nothing to show\';"',
+        "SCRIPT = \"node.textContent = 'Nothing to show';\"",
         'go.Figure(layout={"title": 1}).update_layout(title="Attention")',
         'st.tabs(["One", "Two"])',
     ],

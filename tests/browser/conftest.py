@@ -18,10 +18,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-
-playwright_api = pytest.importorskip("playwright.sync_api")
-
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 DEBIAN_CHROMIUM = Path("/usr/bin/chromium")
@@ -93,7 +90,9 @@ def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(timeout=20)
-    assert "Please replace" not in log.read_text(), "a deprecated Streamlit call is in use; see the server's log"
+    assert "Please replace" not in log.read_text(), (
+        "a deprecated Streamlit call is in use; see the server's log"
+    )
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], health: str, log: Path) -> None:

@@ -9,6 +9,7 @@ from lessons import words
 
 pytestmark = pytest.mark.browser
 
+BOX = "gpt2-starter"
 MARKUP = "</script><img src=x onerror=alert(1)>"
 
 
@@ -27,7 +28,7 @@ def watch(page: Page) -> list[str]:
 def test_markup_is_shown_as_text_and_never_runs(visit) -> None:
     window = visit(locale="en")
     alerts = watch(window.page)
-    page = window.open("tokens", sentence=MARKUP)
+    page = window.open("tokens", lang="en", box=BOX, sentence=MARKUP)
     expect(page.locator(".tok-row").first).to_be_visible()
     drawn = page.locator(".tok-row").first.locator(".tok bdi").all_inner_texts()
     assert "".join(drawn).replace("·", " ") == MARKUP
@@ -40,7 +41,9 @@ def test_markup_is_shown_as_text_and_never_runs(visit) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("locale", ["zh-TW", "en"])
 def test_nothing_spills_over_a_phone(visit, locale: str, dark: bool) -> None:
-    page = visit(width=375, locale=locale, dark=dark).open("tokens", sentence=f"鬱 {'unbreakable' * 20} 😀")
+    page = visit(width=375, locale=locale, dark=dark).open(
+        "tokens", lang=locale, box=BOX, sentence=f"鬱 {'unbreakable' * 20} 😀"
+    )
     expect(page.locator(".tok-row").first).to_be_visible()
     edges = page.evaluate(
         "() => [...document.querySelectorAll('.tok, .tok-group, .tok-card, .tok-bar, .tok-told')]"
@@ -53,7 +56,9 @@ def test_nothing_spills_over_a_phone(visit, locale: str, dark: bool) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_tokens_can_be_read_on_their_ground(visit, dark: bool) -> None:
     """Contrast of at least 4.5 between a token's letters and what lies behind them, blended on the page."""
-    page = visit(locale="en", dark=dark).open("tokens", sentence="The movie was good, and I liked it. 鬱")
+    page = visit(locale="en", dark=dark).open(
+        "tokens", lang="en", box=BOX, sentence="The movie was good, and I liked it. 鬱"
+    )
     expect(page.locator(".tok").first).to_be_visible()
     worst = page.evaluate(
         """() => {
@@ -81,7 +86,7 @@ def test_tokens_can_be_read_on_their_ground(visit, dark: bool) -> None:
 
 def test_the_slider_makes_merges_and_ticks_its_step(visit) -> None:
     say = words("en")
-    page = visit(locale="en").open("tokens", sentence="the movie the movie")
+    page = visit(locale="en").open("tokens", lang="en", box=BOX, sentence="the movie the movie")
     told = page.locator(".tok-told")
     none = told.inner_text()
     page.locator("[data-testid=stSlider] input[type=range]").focus()

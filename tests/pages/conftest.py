@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import streamlit as st
@@ -14,12 +14,11 @@ OpenPage = Callable[..., AppTest]
 
 
 @pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
+def fresh_caches() -> None:
     """Caches outlive an AppTest: start each test without what another one computed."""
     st.cache_data.clear()
     st.cache_resource.clear()
     st.set_option("client.showErrorDetails", "full")
-    yield
 
 
 @pytest.fixture
