@@ -76,9 +76,23 @@ def remembered(*, max_entries: int = 16) -> Callable[[Callable[P, T]], Callable[
     return decorate
 
 
-def boxes_here(default: str) -> tuple[str, ...]:
-    """Return the ids of the model boxes on this machine; `default` is always among them, first."""
-    return (default,)
+def boxes_here(default: str, asked: str | None = None) -> tuple[str, ...]:
+    """Return the ids of the model boxes on this machine.
+
+    Args:
+        default: always among them, first: it comes with the guide.
+        asked: a box that is not in the catalogue (``folder:/path``, ``hub:owner/name``); added where it is here.
+    """
+    from llmkit import shelf
+
+    found = dict.fromkeys((default, *shelf.boxes_here("model")))
+    if asked and asked not in found and ":" in asked:
+        try:
+            if shelf.locate(asked) is not None:
+                found[asked] = None
+        except shelf.ShelfError:
+            pass  # not the name of any box; the workbench says so
+    return tuple(found)
 
 
 def device() -> str:
@@ -113,8 +127,14 @@ def trace(box_id: str, text: str, parts: tuple[Value, ...], *, max_tokens: int =
 
 
 def fingerprint(box_id: str) -> str:
-    """Return what changes when the box's files change; part of every cache key."""
-    return box_id
+    """Return what changes when the box's files change; part of every cache key.
+
+    Raises:
+        ShelfError: there can be no such box, or it is not here.
+    """
+    from llmkit import shelf
+
+    return shelf.fingerprint(box_id)
 
 
 @remembered(max_entries=4)

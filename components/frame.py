@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -139,7 +140,7 @@ class Page:
             if not isinstance(code, str):
                 raise
             key = f"common.error.{code}"
-            values = getattr(error, "values", {})
+            values = {name: plain(value) for name, value in getattr(error, "values", {}).items()}
             if key in self.bench.say:
                 st.error(self.say(key, **values))
             else:
@@ -216,6 +217,11 @@ class Page:
                             target.script, label=self.say(f"common.{name}", number=target.number, title=title)
                         )
         st.caption(self.say("common.keys"))
+
+
+def plain(value: object) -> str:
+    """Return a value as text that Markdown leaves as it is: names come from outside and may hold anything."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:])", r"\\\1", str(value)[:200])
 
 
 def _times(count: object) -> str:

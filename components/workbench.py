@@ -46,7 +46,7 @@ def lay_out() -> Workbench:
     st.session_state.update(st.session_state.pop(_FILL, {}))
     asked = {key: st.query_params.get(key) for key in ("lang", "box", "sentence")}
     say = words(st.session_state.get("lang") or _reader_language())
-    boxes = engine.boxes_here(DEFAULT_BOX)
+    boxes = engine.boxes_here(DEFAULT_BOX, st.session_state.get("box") or asked["box"])
     lang, box_id, sentence = _draw(say, boxes)
     bench = _settle(lang=lang, box_id=box_id, sentence=sentence, asked=asked)
     for key, value in st.session_state.get(_NOTICES, []):

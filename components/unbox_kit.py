@@ -1,0 +1,66 @@
+"""Step 0: the kit list. Every box of the catalogue as a card: what it is, how big, whose, and whether it is here."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from components import engine, pictograms
+from components.frame import Page
+
+if TYPE_CHECKING:
+    from llmkit.shelf import Box
+
+MEGABYTE = 1_000_000
+
+
+def kit_list(page: Page) -> None:
+    """Draw the catalogue, models first, and write into the parts list how many boxes are here."""
+    from llmkit import shelf
+
+    here = {*shelf.boxes_here("model"), *shelf.boxes_here("data")}
+    for content, part in (("model", "part.model_box"), ("data", "part.data_box")):
+        boxes = [box for box in shelf.catalogue().values() if box.content == content]
+        own = [name for name in engine.boxes_here(page.bench.box_id) if name not in shelf.catalogue()]
+        boxes += [shelf.entry(name) for name in own] if content == "model" else []
+        page.count(part, sum(box.id in here or box.id in own for box in boxes))
+        st.html(f"<h2>{escape(page.say(f'unbox.kit.{content}'))}</h2>")
+        cards = "".join(_card(page, box, box.id in here or box.id in own) for box in boxes)
+        st.html(f'<ul class="boxes">{cards}</ul>')
+
+
+def megabytes(size_bytes: float) -> str:
+    """Return a size as people read it: "542 MB", "2.2 GB".
+
+    >>> megabytes(542_000_000), megabytes(2_200_000_000), megabytes(145_000)
+    ('542 MB', '2.2 GB', '0.1 MB')
+    """
+    size = size_bytes / MEGABYTE
+    if size >= 1_000:
+        return f"{size / 1_000:.1f} GB"
+    return f"{size:.0f} MB" if size >= 1 else f"{size:.1f} MB"
+
+
+def _card(page: Page, box: Box, here: bool) -> str:
+    """One box as HTML; its name may have been typed by anyone."""
+    say = page.say
+    facts = [
+        box.family.upper(),
+        megabytes(box.size_bytes) if box.size_bytes else "",
+        box.licence,
+        " · ".join(box.languages),
+    ]
+    does = [say(f"unbox.does.{name}") for name in box.does]
+    note = f"<p>{escape(say(f'unbox.note.{box.note}'))}</p>" if box.note else ""
+    state = "here" if here else "missing"
+    mark = pictograms.picture("check", size="small") if here else ""
+    star = f'<em>{escape(say("unbox.kit.standard"))}</em>' if box.standard else ""
+    return (
+        f'<li class="{state}">{pictograms.picture("box" if box.content == "model" else "data")}'
+        f"<div><b>{escape(box.id)}</b>{star}"
+        f"<p>{escape(' · '.join(fact for fact in facts if fact))}</p>"
+        f"<p>{escape('、'.join(does) if page.bench.lang == 'zh-TW' else ', '.join(does))}</p>{note}"
+        f'<p class="state">{mark}{escape(say(f"unbox.kit.{state}"))}</p></div></li>'
+    )
