@@ -1,13 +1,17 @@
 """``python -m llmkit pretrain``: train a box from nothing. Torch is loaded when the command runs, not before."""
 
 import json
+import re
+import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from llmkit.tune.corpus import Source
     from llmkit.tune.pretrain import Progress
 
 
@@ -15,7 +19,8 @@ def pretrain_command(
     out: Annotated[Path, typer.Option(help="Folder of the run: state, kept checkpoints, log; an old run goes on.")],
     text: Annotated[list[str], typer.Option(help="NAME=PATH[*REPEATS]: plain text (.xz too), a blank line between.")] = [],  # noqa: B006
     data: Annotated[list[str], typer.Option(help="BOX[*REPEATS]: the text column of a data box.")] = [],  # noqa: B006
-    box: Annotated[Path | None, typer.Option(help="Folder for the finished box.")] = None,
+    about: Annotated[list[str], typer.Option(help="NAME=WORDS for the card: a text's origin, licence.")] = [],  # noqa: B006
+    box: Annotated[Path | None, typer.Option(help="Folder for the finished box, with its model card.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train so long.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Train so many steps.")] = None,
     vocab_size: int = 8_192,
@@ -29,7 +34,8 @@ def pretrain_command(
     compiled: Annotated[bool, typer.Option(help="Fuse the step with torch.compile (needs a C++ compiler).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step.")] = False,
 ) -> None:
-    """Train a GPT-2 box from nothing on the text given."""
+    """Train a GPT-2 box from nothing on the text given. Typed again, an interrupted run goes on; a finished one
+    only writes its box."""
     from dataclasses import asdict
 
     from llmkit.tune.pretrain import PretrainConfig, Run
@@ -55,26 +61,40 @@ def pretrain_command(
             line = f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.3f}  {held_out}"
             print(line, file=sys.stderr, flush=True)
 
-    run = Run(config, _sources(text, data), out)
+    run = Run(config, tuple(_sources(text, data)), out)
     run.train(on_step=report, compiled=compiled)
     if box is not None:
         from llmkit.tune.box import write_box
 
-        write_box(run, box, command=" ".join(["python -m llmkit", *sys.argv[1:]]))
+        words = dict((name, rest) for name, _, rest in (item.partition("=") for item in about))
+        write_box(run, box, command=typed(sys.argv[1:]), about=words)
 
 
-def _sources(text: list[str], data: list[str]) -> list:  # type: ignore[type-arg]
+def typed(arguments: Sequence[str]) -> str:
+    """The command for the card. Of a full path only the last part is shown: the rest is the machine's own affair.
+
+    >>> typed(["pretrain", "--text", "poems=/home/me/poems.txt*2", "--minutes", "5"])
+    "python -m llmkit pretrain --text 'poems=poems.txt*2' --minutes 5"
+    """
+    shown = [re.sub(r"(^|(?<==))/(?:[^/]+/)*", "", argument) for argument in arguments]
+    return f"python -m llmkit {shlex.join(shown)}"
+
+
+def _sources(text: Sequence[str], data: Sequence[str]) -> "Iterator[Source]":
     from llmkit.tune.corpus import Source, read_text
 
-    sources = []
     for item in text:
         name, _, rest = item.partition("=")
-        path, _, repeats = rest.partition("*")
-        sources.append(Source(name=name, documents=read_text(Path(path)), repeats=int(repeats or 1)))
+        path, repeats = _repeats(rest)
+        yield Source(name=name, documents=read_text(Path(path)), repeats=repeats)
     for item in data:
         from llmkit.shelf import open_data
 
-        box_id, _, repeats = item.partition("*")
-        documents = tuple(row.text for row in open_data(box_id).rows)
-        sources.append(Source(name=box_id, documents=documents, repeats=int(repeats or 1)))
-    return sources
+        box_id, repeats = _repeats(item)
+        yield Source(name=box_id, documents=tuple(row.text for row in open_data(box_id).rows), repeats=repeats)
+
+
+def _repeats(item: str) -> tuple[str, int]:
+    """``x*3`` → (``x``, 3); without a star once."""
+    name, _, times = item.partition("*")
+    return name, int(times or 1)

@@ -52,6 +52,43 @@ class Source:
         return [text for text in self.documents if is_held_out(text)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceFigures:
+    """How much text a source has.
+
+    Args:
+        name: of the source. repeats: how many times an epoch reads it.
+        documents, tokens: of the part that is learned from, each document counted once.
+        characters: of the same part, in Unicode characters.
+        held_out_documents, held_out_tokens, held_out_bytes: of the part that only measures; bytes of UTF-8.
+    """
+
+    name: str
+    repeats: int
+    documents: int
+    characters: int
+    tokens: int
+    held_out_documents: int
+    held_out_tokens: int
+    held_out_bytes: int
+
+    @classmethod
+    def of(
+        cls, source: Source, train: Sequence[NDArray[np.uint16]], held_out: Sequence[NDArray[np.uint16]]
+    ) -> "SourceFigures":
+        """Count a source and its documents' tokens."""
+        return cls(
+            name=source.name,
+            repeats=source.repeats,
+            documents=len(train),
+            characters=sum(map(len, source.train)),
+            tokens=sum(map(len, train)),
+            held_out_documents=len(held_out),
+            held_out_tokens=sum(map(len, held_out)),
+            held_out_bytes=sum(len(text.encode()) for text in source.held_out),
+        )
+
+
 def is_held_out(text: str) -> bool:
     """Whether a document belongs to the held-out part: a property of its text alone, so it never changes side."""
     digest = hashlib.blake2b(text.encode(), digest_size=4).digest()

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from llmkit.parts import Transformer, TransformerConfig, assemble, gpt2
-from llmkit.tune.corpus import Source, encode, one_row, train_tokenizer
+from llmkit.tune.corpus import Source, SourceFigures, encode, one_row, train_tokenizer
+from llmkit.tune.machine import describe_machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +109,18 @@ class Progress:
 
 
 class Corpus:
-    """The text of a run as tokens: rows to learn from, and each source's held-out row."""
+    """The text of a run as tokens: documents to learn from, each source's held-out row, and what there is of it."""
 
     def __init__(self, sources: Sequence[Source], tokenizer: Tokenizer) -> None:
-        self.documents = [d for s in sources for d in encode(s.train, tokenizer) * s.repeats]
-        self.held_out = {s.name: np.concatenate(encode(s.held_out, tokenizer)) for s in sources if s.held_out}
-        self.held_out_bytes = {s.name: sum(len(text.encode()) for text in s.held_out) for s in sources if s.held_out}
+        self.documents: list[NDArray[np.uint16]] = []
+        self.held_out: dict[str, NDArray[np.uint16]] = {}
+        self.figures: list[SourceFigures] = []
+        for source in sources:
+            train, held_out = encode(source.train, tokenizer), encode(source.held_out, tokenizer)
+            self.documents += train * source.repeats
+            if held_out:
+                self.held_out[source.name] = np.concatenate(held_out)
+            self.figures.append(SourceFigures.of(source, train, held_out))
         self.tokens_per_epoch = sum(map(len, self.documents))
 
     def windows(self, config: PretrainConfig, *, skip: int = 0) -> Iterator[Tensor]:
@@ -192,6 +199,7 @@ class Run:
         loss_of = torch.compile(next_token_loss) if compiled else next_token_loss
         batches = self.corpus.windows(config, skip=self.step)
         kept = [share for share in config.keep_at if not self.kept(share).exists()]
+        self._begin_sitting()
         while (share := config.share_done(self.step, self.seconds)) < 1 and not cancelled():
             began = time.monotonic()
             rate = config.learning_rate_at(self.step, share)
@@ -238,6 +246,17 @@ class Run:
             texts = (text for source in sources for text in source.train * source.repeats)
             train_tokenizer(texts, vocab_size=self.config.vocab_size).save(str(path))
         return Tokenizer.from_file(str(path))
+
+    def _begin_sitting(self) -> None:
+        """Note the machine, and take back log lines of steps that an interrupted sitting did not save."""
+        machine, log = self.folder / "machine.json", self.folder / "log.jsonl"
+        if not machine.exists():
+            machine.write_text(json.dumps(asdict(describe_machine()), indent=1) + "\n")
+        if log.exists():
+            lines = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= self.step]
+            half = log.with_suffix(".part")
+            half.write_text("".join(lines))
+            os.replace(half, log)
 
     def _write_log(self, progress: Progress) -> None:
         with (self.folder / "log.jsonl").open("a") as log:
@@ -298,15 +317,18 @@ def next_token_loss(model: Transformer, batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: Transformer, row: NDArray[np.uint16], config: PretrainConfig, max_windows: int = 64) -> float:
+def evaluate(
+    model: Transformer, row: NDArray[np.uint16], config: PretrainConfig, max_windows: int | None = 64
+) -> float:
     """Mean loss over windows of a held-out row, in nats per token.
 
     Args:
-        max_windows: at most so many windows, spread evenly over the row.
+        row: [N] token ids, N at least 2.
+        max_windows: at most so many windows, spread evenly over the row; None for all of them.
     """
     size = min(config.max_seq_len, len(row) - 1)
     starts = np.arange(0, len(row) - size, size)
-    starts = starts[:: math.ceil(len(starts) / max_windows)]
+    starts = starts[:: math.ceil(len(starts) / (max_windows or len(starts)))]
     windows = torch.from_numpy(np.stack([row[s : s + size + 1] for s in starts]).astype(np.int64))
     losses = [next_token_loss(model, batch) * len(batch) for batch in windows.split(config.batch_size)]
     return float(sum(losses) / len(windows))

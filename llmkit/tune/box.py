@@ -1,0 +1,209 @@
+"""From a run to a box: weights, tokenizer and configuration as the reference reads them, and a model card."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from llmkit.parts import Transformer, assemble
+from llmkit.reference.naming import to_reference
+from llmkit.tune.card import card
+from llmkit.tune.corpus import END_OF_TEXT
+from llmkit.tune.curve import draw_curve
+from llmkit.tune.pretrain import Run, evaluate
+from llmkit.tune.sample import Sampling, continue_text
+
+PROMPTS = ("The movie was", "這本書", "《春夜》")
+"""What the card lets a model of reviews and poems go on with."""
+
+SEEDS = range(10)
+
+
+def write_box(
+    run: Run,
+    folder: Path,
+    *,
+    command: str,
+    about: Mapping[str, str] | None = None,
+    prompts: Sequence[str] = PROMPTS,
+    sampling: Sampling | None = None,
+) -> None:
+    """Write a run as a box that ``GPT2LMHeadModel.from_pretrained`` and ``llmkit.reference.open_folder`` open.
+
+    Weights are stored as float16; all figures of the card are of the weights as stored. The box holds
+    ``model.safetensors``, ``config.json``, ``generation_config.json``, the tokenizer, the kept checkpoints as boxes
+    of their own, ``training.json`` and ``log.jsonl`` with all figures, and ``README.md`` and ``curve.svg`` drawn
+    from these two.
+
+    Args:
+        run: trained to its end, or as far as it is.
+        folder: of the box; an older one is replaced once the new one is whole.
+        command: what was typed to train.
+        about: for a source's name, where its text comes from and its licence.
+        prompts: each is continued once for each seed from 0 to 9, and every continuation is shown.
+        sampling: how tokens are drawn.
+
+    Raises:
+        ValueError: when the run has not begun.
+    """
+    log = read_log(run.folder / "log.jsonl")
+    if not log:
+        raise ValueError(f"{run.folder} holds no log: train first")
+    sampling = sampling or Sampling()
+    half = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    _write_model(run, run.model.state_dict(), half)
+    model = _as_stored(run, run.model.state_dict())
+    facts = {
+        "command": command,
+        "config": asdict(run.config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "machine": json.loads((run.folder / "machine.json").read_text()),
+        "tokens_per_epoch": run.corpus.tokens_per_epoch,
+        "sources": [asdict(f) | {"about": (about or {}).get(f.name, "")} for f in run.corpus.figures],
+        "end": {key: log[-1][key] for key in ("step", "tokens", "seconds", "share")} | {"held_out": _score(run, model)},
+        "kept": [_write_kept(run, share, log, half) for share in run.config.keep_at if run.kept(share).exists()],
+        "sampling": asdict(sampling),
+        "samples": [
+            {
+                "prompt": prompt,
+                "continuations": [
+                    asdict(continue_text(model, run.tokenizer, prompt, seed=seed, sampling=sampling)) for seed in SEEDS
+                ],
+            }
+            for prompt in prompts
+        ],
+    }
+    short = shorten(log)
+    (half / "training.json").write_text(_json(facts))
+    (half / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in short))
+    (half / "curve.svg").write_text(draw_curve(short))
+    (half / "README.md").write_text(card(facts, short, name=folder.name))
+    _swap(half, folder)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The steps of a run's ``log.jsonl``, each as the fields of ``Progress``."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def shorten(log: Sequence[Mapping[str, Any]], *, every: int = 20) -> list[dict[str, Any]]:
+    """A log small enough for a box: each ``every``-th step, measured ones and the last, each with the mean training
+    loss since the row before."""
+    short, losses = [], []
+    for row in log:
+        losses.append(row["loss"])
+        if row["step"] % every == 0 or row["step"] == 1 or row["held_out"] or row is log[-1]:
+            short.append({**row, "loss": sum(losses) / len(losses)})
+            losses = []
+    return short
+
+
+def _score(run: Run, model: Transformer) -> dict[str, dict[str, float]]:
+    """Loss on all held-out text of each source: nats per token, and bits per byte of UTF-8."""
+    scores = {}
+    for figures in run.corpus.figures:
+        if figures.name not in run.corpus.held_out:
+            continue
+        nats = evaluate(model, run.corpus.held_out[figures.name], run.config, max_windows=None)
+        bits = nats / math.log(2) * figures.held_out_tokens / figures.held_out_bytes
+        scores[figures.name] = {"nats_per_token": nats, "bits_per_byte": bits}
+    return scores
+
+
+def _as_stored(run: Run, tensors: Mapping[str, torch.Tensor]) -> Transformer:
+    model = assemble(run.config.parts)
+    model.load_state_dict({name: tensor.half().float() for name, tensor in tensors.items()})
+    return model.eval().requires_grad_(False)
+
+
+def _write_kept(run: Run, share: float, log: Sequence[Mapping[str, Any]], box: Path) -> dict[str, Any]:
+    """Write one kept checkpoint into ``checkpoints/001pct`` and the like; its figures."""
+    tensors = load_file(run.kept(share))
+    name = f"checkpoints/{round(share * 100):03}pct"
+    _write_model(run, tensors, box / name)
+    row = next(row for row in log if row["share"] >= share)
+    return {
+        "folder": name,
+        **{key: row[key] for key in ("step", "tokens", "seconds", "share")},
+        "held_out": _score(run, _as_stored(run, tensors)),
+    }
+
+
+def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Weights, configuration and tokenizer of one model, as the reference reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config, end = run.config, run.tokenizer.token_to_id(END_OF_TEXT)
+    theirs = to_reference(tensors, "gpt2", config.parts)
+    weights = folder / "model.safetensors"
+    save_file({name: tensor.half() for name, tensor in theirs.items()}, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors lets its owner alone read
+    (folder / "config.json").write_text(
+        _json(
+            {
+                "architectures": ["GPT2LMHeadModel"],
+                "model_type": "gpt2",
+                "vocab_size": config.vocab_size,
+                "n_positions": config.max_seq_len,
+                "n_embd": config.d_model,
+                "n_layer": config.n_layers,
+                "n_head": config.n_heads,
+                "activation_function": "gelu_new",
+                "layer_norm_epsilon": config.parts.norm_eps,
+                "resid_pdrop": 0.0,  # trained without dropout
+                "embd_pdrop": 0.0,
+                "attn_pdrop": 0.0,
+                "tie_word_embeddings": True,
+                "bos_token_id": end,
+                "eos_token_id": end,
+                "dtype": "float16",
+            }
+        )
+    )
+    (folder / "generation_config.json").write_text(
+        _json(
+            {
+                "do_sample": True,
+                "temperature": Sampling.temperature,
+                "top_k": Sampling.top_k,
+                "bos_token_id": end,
+                "eos_token_id": end,
+                "pad_token_id": end,
+            }
+        )
+    )
+    run.tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        _json(
+            {
+                "tokenizer_class": "GPT2Tokenizer",
+                "model_max_length": config.max_seq_len,
+                "add_prefix_space": False,
+                "clean_up_tokenization_spaces": False,
+                "bos_token": END_OF_TEXT,
+                "eos_token": END_OF_TEXT,
+                "unk_token": END_OF_TEXT,
+            }
+        )
+    )
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put a finished folder in an older one's place."""
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
