@@ -56,6 +56,8 @@ class Downloads:
         with self._lock:
             if box_id in self._stop:
                 self._stop[box_id].set()
+                if self._states[box_id].phase == "queued":
+                    self._states[box_id] = replace(self._states[box_id], phase="cancelled")
 
     def state(self, box_id: str) -> Download | None:
         """Where a box's download stands; None when none was started."""
@@ -70,9 +72,9 @@ class Downloads:
     def _run(self, box_id: str) -> None:
         stop = self._stop[box_id]
         with self._turn:
+            if stop.is_set():
+                return
             try:
-                if stop.is_set():
-                    raise ShelfError("cancelled", box=box_id)
                 self._set(box_id, phase="running")
                 get(box_id, on_progress=lambda p: self._set(box_id, progress=p), cancelled=stop.is_set)
                 self._set(box_id, phase="done")

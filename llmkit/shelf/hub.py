@@ -23,7 +23,8 @@ def list_files(source: Source, box: str) -> tuple[Remote, ...]:
     is_data = source.name.startswith(_DATASET)
     repo, kind = source.name.removeprefix(_DATASET), "dataset" if is_data else "model"
     api = HfApi()
-    info = api.repo_info(repo, repo_type=kind, revision=source.version, files_metadata=True, timeout=30)
+    ask = api.dataset_info if is_data else api.model_info
+    info = ask(repo, revision=source.version, files_metadata=True, timeout=30)
     files = [file for file in info.siblings or () if file.rfilename.endswith(_WANTED)]
     if not is_data:
         files = [file for file in files if "/" not in file.rfilename]
@@ -42,6 +43,7 @@ def list_files(source: Source, box: str) -> tuple[Remote, ...]:
 
 def headers() -> dict[str, str]:
     """What the hub wants to see with a request: the learner's token, if there is one."""
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import get_token
 
-    return build_hf_headers(library_name="llmkit")
+    token = get_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
