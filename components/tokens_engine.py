@@ -55,7 +55,7 @@ def speaker(boxes: Sequence[str]) -> tuple[str, ChatTemplate] | None:
         try:
             template = _template(box_id, engine.fingerprint(box_id)).value
             open_tokenizer(box_id)
-        except TokenizerError:
+        except (TokenizerError, shelf.ShelfError):
             continue
         if template is not None:
             return box_id, template
@@ -122,12 +122,12 @@ def _cost(box_id: str, fingerprint: str, lang: str, source: str) -> Cost:
     if source == "parallel":
         say = words(lang)
         return measure_cost(tokenizer, [say(f"tokens.parallel.{number}") for number in range(1, PARALLEL + 1)])
-    rows = shelf.open_data(REVIEWS[lang])
+    rows = shelf.open_data(REVIEWS[lang]).rows
     return measure_cost(tokenizer, [row.text for row in rows[:: max(len(rows) // REVIEW_ROWS, 1)][:REVIEW_ROWS]])
 
 
 def _folder(box_id: str) -> Path:
     folder = shelf.locate(box_id)
     if folder is None:
-        raise TokenizerError("tokenizer_missing", f"{box_id} is not on this machine")
+        raise shelf.ShelfError("box_missing", box=box_id)
     return folder

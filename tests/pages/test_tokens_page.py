@@ -62,8 +62,8 @@ def boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         reference.save(str(tmp_path / box_id / "tokenizer.json"))
     (tmp_path / "chatty" / "chat_template.jinja").write_text(CHATML)
     here = {box_id: tmp_path / box_id for box_id in REFERENCES}
-    monkeypatch.setattr(shelf, "locate", here.get, raising=False)
-    monkeypatch.setattr(engine, "boxes_here", lambda default: tuple(here))
+    monkeypatch.setattr(shelf, "locate", here.get)
+    monkeypatch.setattr(engine, "boxes_here", lambda default, asked=None: tuple(here))
     monkeypatch.setattr(engine, "fingerprint", lambda box_id: f"{tmp_path}/{box_id}")
 
 
