@@ -81,13 +81,9 @@ class Page:
         with self.shown(key=key, badge=badge, alt=alt, data=data):
             figure.draw_plotly(drawing, key=key, alt=alt)
 
-    def shown(
-        self, *, key: str, badge: Badge, alt: str, data: pd.DataFrame | None
-    ) -> AbstractContextManager[None]:
+    def shown(self, *, key: str, badge: Badge, alt: str, data: pd.DataFrame | None) -> AbstractContextManager[None]:
         """Frame a picture that is not Plotly's: draw it inside `with page.shown(...):`."""
-        return figure.shown(
-            key=f"{self.step.slug}_{key}", badge=badge, alt=alt, data=data, say=self.bench.say
-        )
+        return figure.shown(key=f"{self.step.slug}_{key}", badge=badge, alt=alt, data=data, say=self.bench.say)
 
     def warn(self) -> None:
         """Draw the warning triangle with what people break here (`<slug>.warning`)."""
@@ -95,9 +91,7 @@ class Page:
         label = self.say("common.warning")
         st.html(f'<aside class="warning">{pictograms.picture("warning", label=label)}<p>{text}</p></aside>')
 
-    def check(
-        self, name: str, *, question: str, options: Mapping[str, str], run: Callable[[], Verdict]
-    ) -> None:
+    def check(self, name: str, *, question: str, options: Mapping[str, str], run: Callable[[], Verdict]) -> None:
         """Ask, let the learner predict, run, explain. The answer is whatever `run` finds on this very workbench.
 
         Args:
@@ -121,9 +115,7 @@ class Page:
                 format_func=lambda option: options.get(option, option),
                 key=f"guess_{self.step.slug}_{name}",
             )
-            if st.button(
-                self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None
-            ):
+            if st.button(self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None):
                 with self.guard():
                     state["guess"], state["verdict"] = guess, run()
                     self._scores()[f"{self.step.slug}.{name}"] = guess == state["verdict"].answer
@@ -148,9 +140,7 @@ class Page:
 
     def _explain(self, guess: str, verdict: Verdict, options: Mapping[str, str]) -> None:
         right = guess == verdict.answer
-        line = self.say(
-            "common.check.right" if right else "common.check.wrong", answer=options[verdict.answer]
-        )
+        line = self.say("common.check.right" if right else "common.check.wrong", answer=options[verdict.answer])
         (st.success if right else st.info)(f"{line}  \n{verdict.explanation}")
         scores = self._scores()
         st.caption(self.say("common.check.score", right=sum(scores.values()), all=len(scores)))
@@ -186,9 +176,7 @@ class Page:
             f"<td>{_times(counts.get(part.key, part.count))}</td><td>{part.number}</td></tr>"
             for part in self.step.parts
         )
-        head = "".join(
-            f"<th>{escape(say(f'common.parts.{name}'))}</th>" for name in ("part", "count", "number")
-        )
+        head = "".join(f"<th>{escape(say(f'common.parts.{name}'))}</th>" for name in ("part", "count", "number"))
         tools = "".join(pictograms.tool(name, self.bench.say) for name in self.step.tools)
         do = "".join(
             f'<li class="{"done" if name in done else "open"}">'
@@ -213,9 +201,7 @@ class Page:
                 with st.container(key=f"go_{name}", width="content"):
                     if target is not None:
                         title = self.say(target.key("title"))
-                        st.page_link(
-                            target.script, label=self.say(f"common.{name}", number=target.number, title=title)
-                        )
+                        st.page_link(target.script, label=self.say(f"common.{name}", number=target.number, title=title))
         st.caption(self.say("common.keys"))
 
 
@@ -232,9 +218,7 @@ def _times(count: object) -> str:
 def done_steps() -> frozenset[str]:
     """Return the slugs of the steps whose every *do* step this session has ticked."""
     return frozenset(
-        step.slug
-        for step in registry.STEPS
-        if set(step.do) <= set(st.session_state.get(f"_{step.slug}_done", ()))
+        step.slug for step in registry.STEPS if set(step.do) <= set(st.session_state.get(f"_{step.slug}_done", ()))
     )
 
 

@@ -16,19 +16,35 @@ if TYPE_CHECKING:
 MEGABYTE = 1_000_000
 
 
+FAMILIES = {"gpt2": "GPT-2", "bert": "BERT", "llama": "LLaMA"}
+
+
 def kit_list(page: Page) -> None:
-    """Draw the catalogue, models first, and write into the parts list how many boxes are here."""
+    """Draw what is here and the standard kit as cards, and write into the parts list how many boxes are here."""
+    here, boxes = _shelf(page)
+    for content, part in (("model", "part.model_box"), ("data", "part.data_box")):
+        page.count(part, sum(box.id in here for box in boxes if box.content == content))
+    _cards(page, [box for box in boxes if box.id in here or box.standard], here)
+
+
+def other_boxes(page: Page) -> None:
+    """Draw the rest of the catalogue: not here, and not needed for the guide."""
+    here, boxes = _shelf(page)
+    _cards(page, [box for box in boxes if box.id not in here and not box.standard], here)
+
+
+def _shelf(page: Page) -> tuple[set[str], list[Box]]:
+    """Return what is on this machine, and every box to speak of: the catalogue's, then the learner's own."""
     from llmkit import shelf
 
-    here = {*shelf.boxes_here("model"), *shelf.boxes_here("data")}
-    for content, part in (("model", "part.model_box"), ("data", "part.data_box")):
-        boxes = [box for box in shelf.catalogue().values() if box.content == content]
-        own = [name for name in engine.boxes_here(page.bench.box_id) if name not in shelf.catalogue()]
-        boxes += [shelf.entry(name) for name in own] if content == "model" else []
-        page.count(part, sum(box.id in here or box.id in own for box in boxes))
-        st.html(f"<h2>{escape(page.say(f'unbox.kit.{content}'))}</h2>")
-        cards = "".join(_card(page, box, box.id in here or box.id in own) for box in boxes)
-        st.html(f'<ul class="boxes">{cards}</ul>')
+    own = [name for name in engine.boxes_here(page.bench.box_id, page.bench.box_id) if name not in shelf.catalogue()]
+    here = {*shelf.boxes_here("model"), *shelf.boxes_here("data"), *own}
+    return here, [*shelf.catalogue().values(), *(shelf.entry(name) for name in own)]
+
+
+def _cards(page: Page, boxes: list[Box], here: set[str]) -> None:
+    cards = "".join(_card(page, box, box.id in here) for box in boxes)
+    st.html(f'<ul class="boxes">{cards}</ul>')
 
 
 def megabytes(size_bytes: float) -> str:
@@ -47,7 +63,7 @@ def _card(page: Page, box: Box, here: bool) -> str:
     """One box as HTML; its name may have been typed by anyone."""
     say = page.say
     facts = [
-        box.family.upper(),
+        FAMILIES.get(box.family, "") or page.say("unbox.kit.data" if box.content == "data" else "unbox.kit.own"),
         megabytes(box.size_bytes) if box.size_bytes else "",
         box.licence,
         " · ".join(box.languages),
@@ -56,7 +72,7 @@ def _card(page: Page, box: Box, here: bool) -> str:
     note = f"<p>{escape(say(f'unbox.note.{box.note}'))}</p>" if box.note else ""
     state = "here" if here else "missing"
     mark = pictograms.picture("check", size="small") if here else ""
-    star = f'<em>{escape(say("unbox.kit.standard"))}</em>' if box.standard else ""
+    star = f"<em>{escape(say('unbox.kit.standard'))}</em>" if box.standard else ""
     return (
         f'<li class="{state}">{pictograms.picture("box" if box.content == "model" else "data")}'
         f"<div><b>{escape(box.id)}</b>{star}"

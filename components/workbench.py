@@ -70,7 +70,6 @@ def _draw(say: Words, boxes: tuple[str, ...]) -> tuple[str | None, str | None, s
             say("common.box"),
             boxes,
             index=None,
-            required=True,
             key="box",
             bind="query-params",
             on_change=_forget_notices,
@@ -87,9 +86,7 @@ def _draw(say: Words, boxes: tuple[str, ...]) -> tuple[str | None, str | None, s
     return lang, box_id, sentence
 
 
-def _settle(
-    *, lang: str | None, box_id: str | None, sentence: str | None, asked: dict[str, str | None]
-) -> Workbench:
+def _settle(*, lang: str | None, box_id: str | None, sentence: str | None, asked: dict[str, str | None]) -> Workbench:
     """Return the workbench, or lay the defaults where something is missing and run again."""
     fill: dict[str, str] = {}
     notices: list[tuple[str, object]] = []

@@ -62,9 +62,7 @@ def read_catalogue(path: Path) -> dict[str, dict[str, str]]:
         entries = tomllib.load(file)
     for key, entry in entries.items():
         if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
-            raise ValueError(
-                f'{path.name}: [{key}] is not a table of strings; quote dotted keys: ["{key}.x"]'
-            )
+            raise ValueError(f'{path.name}: [{key}] is not a table of strings; quote dotted keys: ["{key}.x"]')
     return entries
 
 

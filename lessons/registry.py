@@ -172,8 +172,7 @@ def available() -> tuple[Step, ...]:
     return tuple(
         candidate
         for candidate in STEPS
-        if (ROOT / candidate.script).is_file()
-        and (ROOT / "lessons/text" / f"{candidate.slug}.toml").is_file()
+        if (ROOT / candidate.script).is_file() and (ROOT / "lessons/text" / f"{candidate.slug}.toml").is_file()
     )
 
 

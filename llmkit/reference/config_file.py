@@ -149,7 +149,9 @@ def _rope_scaling(rope: Mapping[str, Any], max_seq_len: int) -> RopeScaling | No
         )
         if rope.get(name) is not None
     }
-    return RopeScaling(kind=cast(RopeScalingKind, kind), factor=rope["factor"], original_max_seq_len=original, **optional)
+    return RopeScaling(
+        kind=cast(RopeScalingKind, kind), factor=rope["factor"], original_max_seq_len=original, **optional
+    )
 
 
 def _activation(name: str) -> FeedForwardKind:

@@ -49,9 +49,7 @@ class ChatTemplate:
         if not source:
             return None
         texts = {key: _text(value) for key, value in config.items() if key.endswith("_token")}
-        return cls(
-            source=source, special_tokens={key: text for key, text in texts.items() if text is not None}
-        )
+        return cls(source=source, special_tokens={key: text for key, text in texts.items() if text is not None})
 
     def render(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> str:
         """Write a conversation as the text that is sent.

@@ -78,9 +78,7 @@ def visible(data: bytes) -> str:
     >>> visible(b"a b"), visible(b"\\xe4\\xbd"), visible("\\u200d".encode())
     ('a·b', '⟨E4⟩⟨BD⟩', '⟨U+200D⟩')
     """
-    return "".join(
-        glyph.shown if glyph.kind in ("text", "space") else f"⟨{glyph.shown}⟩" for glyph in glyphs(data)
-    )
+    return "".join(glyph.shown if glyph.kind in ("text", "space") else f"⟨{glyph.shown}⟩" for glyph in glyphs(data))
 
 
 def group_tokens(offsets: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -288,9 +288,7 @@ class Tokenizer:
         aligned = self.normaliser(plain)
         parts = []
         for start, end, added in self._normalised_matcher.split(aligned.text):
-            part = Aligned(
-                text=aligned.text[start:end], starts=aligned.starts[start:end], ends=aligned.ends[start:end]
-            )
+            part = Aligned(text=aligned.text[start:end], starts=aligned.starts[start:end], ends=aligned.ends[start:end])
             if added is None and self.prefix_space and not part.text.startswith(" "):
                 at = part.starts[0]
                 part = Aligned(text=f" {part.text}", starts=(at, *part.starts), ends=(at, *part.ends))

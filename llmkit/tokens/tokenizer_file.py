@@ -86,9 +86,7 @@ def _model(spec: Spec) -> ByteLevelBPE | WordPiece:
     pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in spec["merges"]]
     for left, right in pairs:
         if not (left in vocab and right in vocab and left + right in vocab):
-            raise TokenizerError(
-                "tokenizer_broken", f"merge of {left!r} and {right!r} is not in the vocabulary"
-            )
+            raise TokenizerError("tokenizer_broken", f"merge of {left!r} and {right!r} is not in the vocabulary")
     return ByteLevelBPE(
         vocab=vocab,
         ranks={(left, right): rank for rank, (left, right) in enumerate(pairs)},
@@ -112,9 +110,7 @@ def _normaliser(spec: Spec | None) -> Normaliser:
 
 def _pretokeniser(spec: Spec | None, model: ByteLevelBPE | WordPiece) -> tuple[PreTokeniser, bool]:
     """How words are made, and whether a blank is put in front."""
-    steps: list[Spec] = (
-        [] if spec is None else spec["pretokenizers"] if spec["type"] == "Sequence" else [spec]
-    )
+    steps: list[Spec] = [] if spec is None else spec["pretokenizers"] if spec["type"] == "Sequence" else [spec]
     if isinstance(model, WordPiece):
         if [step["type"] for step in steps] != ["BertPreTokenizer"]:
             raise _unsupported("WordPiece with pre-tokenizer", (spec or {}).get("type"))

@@ -42,9 +42,9 @@ def is_punctuation(char: str) -> bool:
     >>> is_punctuation("$"), is_punctuation("。"), is_punctuation("€")
     (True, True, False)
     """
-    return (
-        char.isascii() and char.isprintable() and not char.isalnum() and char != " "
-    ) or unicodedata.category(char).startswith("P")
+    return (char.isascii() and char.isprintable() and not char.isalnum() and char != " ") or unicodedata.category(
+        char
+    ).startswith("P")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,9 +78,7 @@ class BertNormaliser:
                 new = self._cache[char] = self._change(char)
             changed.append(new)
             origins.extend([at] * len(new))
-        return Aligned(
-            text="".join(changed), starts=tuple(origins), ends=tuple(origin + 1 for origin in origins)
-        )
+        return Aligned(text="".join(changed), starts=tuple(origins), ends=tuple(origin + 1 for origin in origins))
 
     def _change(self, char: str) -> str:
         new = char
@@ -111,9 +109,7 @@ def split_words(text: str) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     begin = 0
     for at, char in enumerate(text):
-        blank = (
-            char.isspace() and char not in "\x1c\x1d\x1e\x1f"
-        )  # Unicode's White_Space; Python adds four controls
+        blank = char.isspace() and char not in "\x1c\x1d\x1e\x1f"  # Unicode's White_Space; Python adds four controls
         if not blank and not is_punctuation(char):
             continue
         if begin < at:
@@ -194,9 +190,7 @@ class WordPiece:
         if cuts is None:
             tries = self.match_steps(word)
             if tries and tries[-1].found:
-                cuts = tuple(
-                    Cut(token_id=self.vocab[t.piece], start=t.start, end=t.end) for t in tries if t.found
-                )
+                cuts = tuple(Cut(token_id=self.vocab[t.piece], start=t.start, end=t.end) for t in tries if t.found)
             else:
                 cuts = (Cut(token_id=self.vocab[self.unk_token], start=0, end=len(word)),)
             if len(self._cache) < _CACHED_WORDS:

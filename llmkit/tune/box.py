@@ -179,7 +179,7 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
             }
         )
     )
-    run.tokenizer.save(str(folder / "tokenizer.json"))
+    run.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "tokenizer_config.json").write_text(
         _json(
             {

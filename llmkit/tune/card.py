@@ -100,10 +100,10 @@ def _training(facts: Facts, name: str) -> str:
             "seed": str(config["seed"]),
         }.items()
     )
-    clock = "" if config["minutes"] is None else (
-        "\nThe run was ended by the clock, so a faster or slower machine makes other weights; "
-        "with `--max-steps` instead of `--minutes` a run can be repeated.\n"
-    )
+    clock = """
+The run was ended by the clock, so a faster or slower machine makes other weights; with `--max-steps` instead of
+`--minutes` a run can be repeated.
+"""
     return f"""## Training
 
 | what | figure |
@@ -113,7 +113,7 @@ def _training(facts: Facts, name: str) -> str:
 ```
 {facts["command"]}
 ```
-{clock}"""
+{clock if config["minutes"] else ""}"""
 
 
 def _losses(facts: Facts) -> str:
@@ -161,8 +161,10 @@ before in log.jsonl)</summary>
 
 def _samples(facts: Facts) -> str:
     sampling = facts["sampling"]
-    blocks = []
+    blocks: list[str] = []
+    seeds = 0
     for sample in facts["samples"]:
+        seeds = len(sample["continuations"])
         texts = [
             f"[{c['seed']}] {sample['prompt']}{c['text']}{'' if c['ended'] else ' …'}".replace("\n", "\n    ")
             for c in sample["continuations"]
@@ -170,9 +172,9 @@ def _samples(facts: Facts) -> str:
         blocks.append(f"### {sample['prompt']}\n\n{_fenced(chr(10).join(texts))}\n")
     return f"""## Samples, not picked
 
-Seeds 0 to {len(facts["samples"][0]["continuations"]) - 1 if facts["samples"] else 0}, all shown; temperature {sampling["temperature"]},
-top-k {sampling["top_k"]}, at most {sampling["max_new_tokens"]} new tokens; the prompt as it stands, no token before
-it. `…` marks a text that was cut, not ended by the model.
+Seeds 0 to {seeds - 1}, all shown; temperature {sampling["temperature"]}, top-k {sampling["top_k"]}, at most
+{sampling["max_new_tokens"]} new tokens; the prompt as it stands, no token before it. `…`
+marks a text that was cut, not ended by the model.
 
 {chr(10).join(blocks)}"""
 

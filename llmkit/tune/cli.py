@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def pretrain_command(
     out: Annotated[Path, typer.Option(help="Folder of the run: state, kept checkpoints, log; an old run goes on.")],
-    text: Annotated[list[str], typer.Option(help="NAME=PATH[*REPEATS]: plain text (.xz too), a blank line between.")] = [],  # noqa: B006
+    text: Annotated[
+        list[str], typer.Option(help="NAME=PATH[*REPEATS]: plain text (.xz too), a blank line between.")
+    ] = [],  # noqa: B006
     data: Annotated[list[str], typer.Option(help="BOX[*REPEATS]: the text column of a data box.")] = [],  # noqa: B006
     about: Annotated[list[str], typer.Option(help="NAME=WORDS for the card: a text's origin, licence.")] = [],  # noqa: B006
     box: Annotated[Path | None, typer.Option(help="Folder for the finished box, with its model card.")] = None,
@@ -55,18 +57,18 @@ def pretrain_command(
 
     def report(progress: "Progress") -> None:
         if as_json:
-            print(json.dumps(asdict(progress)), flush=True)
+            typer.echo(json.dumps(asdict(progress)))
         elif progress.held_out is not None or progress.step % 20 == 1:
             held_out = " ".join(f"{name} {loss:.3f}" for name, loss in (progress.held_out or {}).items())
             line = f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.3f}  {held_out}"
-            print(line, file=sys.stderr, flush=True)
+            typer.echo(line, err=True)
 
     run = Run(config, tuple(_sources(text, data)), out)
     run.train(on_step=report, compiled=compiled)
     if box is not None:
         from llmkit.tune.box import write_box
 
-        words = dict((name, rest) for name, _, rest in (item.partition("=") for item in about))
+        words = {name: rest for name, _, rest in (item.partition("=") for item in about)}
         write_box(run, box, command=typed(sys.argv[1:]), about=words)
 
 

@@ -97,9 +97,9 @@ def is_held_out(text: str) -> bool:
 
 def read_text(path: Path) -> tuple[str, ...]:
     """Documents of a plain UTF-8 text file (``.xz`` too), separated by blank lines."""
-    raw = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
-    with raw as file:
-        return tuple(text for text in (block.strip() for block in file.read().split("\n\n")) if text)
+    data = path.read_bytes()
+    blocks = (lzma.decompress(data) if path.suffix == ".xz" else data).decode().split("\n\n")
+    return tuple(text for text in (block.strip() for block in blocks) if text)
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:

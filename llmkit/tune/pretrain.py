@@ -253,7 +253,8 @@ class Run:
         if not machine.exists():
             machine.write_text(json.dumps(asdict(describe_machine()), indent=1) + "\n")
         if log.exists():
-            lines = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= self.step]
+            lines = log.read_text().splitlines(keepends=True)
+            lines = [line for line in lines if json.loads(line)["step"] <= self.step]
             half = log.with_suffix(".part")
             half.write_text("".join(lines))
             os.replace(half, log)
@@ -303,7 +304,7 @@ def learn(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     loss = (loss_of or next_token_loss)(model, batch)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -330,7 +331,8 @@ def evaluate(
     starts = np.arange(0, len(row) - size, size)
     starts = starts[:: math.ceil(len(starts) / (max_windows or len(starts)))]
     windows = torch.from_numpy(np.stack([row[s : s + size + 1] for s in starts]).astype(np.int64))
-    losses = [next_token_loss(model, batch) * len(batch) for batch in windows.split(config.batch_size)]
+    batches = torch.split(windows, config.batch_size)
+    losses = [next_token_loss(model, batch) * len(batch) for batch in batches]
     return float(sum(losses) / len(windows))
 
 

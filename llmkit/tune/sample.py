@@ -58,7 +58,8 @@ def continue_text(
         seed: the same seed draws the same text on the same machine.
     """
     sampling = sampling or Sampling()
-    end, new_ids = tokenizer.token_to_id(END_OF_TEXT), []
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    new_ids: list[int] = []
     cache, generator = KVCache(), torch.Generator().manual_seed(seed)
     ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False).ids])
     while len(new_ids) < sampling.max_new_tokens:
@@ -75,5 +76,5 @@ def continue_text(
 
 def _text(ids: list[int], tokenizer: Tokenizer) -> str:
     """Tokens as text; a character that is not finished at the end is left out."""
-    data = b"".join(to_bytes(tokenizer.id_to_token(i)) for i in ids)
+    data = b"".join(to_bytes(tokenizer.id_to_token(i) or "") for i in ids)
     return codecs.getincrementaldecoder("utf-8")(errors="backslashreplace").decode(data, final=False)

@@ -41,9 +41,7 @@ DRAWING = frozenset(["go", "px", "np", "numpy", "pd", "pandas", "torch", "ff", "
 PLOT_KEYWORDS_FREE = frozenset(
     {"colorscale", "color_continuous_scale", "margin", "domain", "range", "tickvals", "dash"}
 )
-RANDOM = re.compile(
-    r"\b(?:random\.\w+|default_rng|RandomState|torch\.rand\w*|randn\w*|randint\w*|rand_like)\s*\("
-)
+RANDOM = re.compile(r"\b(?:random\.\w+|default_rng|RandomState|torch\.rand\w*|randn\w*|randint\w*|rand_like)\s*\(")
 DEPRECATED = re.compile(
     r"use_container_width|use_column_width|components\.v1|st\.experimental_|@st\.cache\b(?!_)|st\.cache\(|torch_dtype"
 )
@@ -159,9 +157,7 @@ def invented_data(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            findings += [
-                f"random: import {name}" for name in names if name.split(".")[-1] in ("random", "secrets")
-            ]
+            findings += [f"random: import {name}" for name in names if name.split(".")[-1] in ("random", "secrets")]
         elif isinstance(node, ast.Call) and _draws(node.func):
             values = [*node.args, *(k.value for k in node.keywords if k.arg not in PLOT_KEYWORDS_FREE)]
             for value in values:

@@ -114,10 +114,7 @@ def test_a_link_to_a_paper_and_the_name_of_svg_pass() -> None:
 
 def test_no_package_registry_is_named() -> None:
     """A pinned address of a registry would tie the project to it."""
-    hosts = [
-        ".".join(pieces)
-        for pieces in (("pypi", "org"), ("pythonhosted", "org"), ("registry", "npmjs", "org"))
-    ]
+    hosts = [".".join(pieces) for pieces in (("pypi", "org"), ("pythonhosted", "org"), ("registry", "npmjs", "org"))]
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")

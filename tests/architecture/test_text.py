@@ -58,9 +58,7 @@ ALSO_SIMPLIFIED = frozenset("个据体关机号万与")
 
 
 def entries() -> list[tuple[str, dict[str, str]]]:
-    return [
-        (f"{path.stem}.{key}", entry) for path in CATALOGUES for key, entry in read_catalogue(path).items()
-    ]
+    return [(f"{path.stem}.{key}", entry) for path in CATALOGUES for key, entry in read_catalogue(path).items()]
 
 
 def fields(text: str) -> set[str]:
@@ -69,9 +67,7 @@ def fields(text: str) -> set[str]:
 
 def test_every_text_exists_in_every_language() -> None:
     columns = set(LANGUAGES.values())
-    wrong = [
-        key for key, entry in entries() if set(entry) != columns or not all(t.strip() for t in entry.values())
-    ]
+    wrong = [key for key, entry in entries() if set(entry) != columns or not all(t.strip() for t in entry.values())]
     assert not wrong
 
 

@@ -90,9 +90,7 @@ def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(timeout=20)
-    assert "Please replace" not in log.read_text(), (
-        "a deprecated Streamlit call is in use; see the server's log"
-    )
+    assert "Please replace" not in log.read_text(), "a deprecated Streamlit call is in use; see the server's log"
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], health: str, log: Path) -> None:

@@ -68,9 +68,7 @@ def test_keys_turn_pages_but_not_while_typing(visit: NewVisit) -> None:
     say = words("en")
     for key, step in (("ArrowRight", STEPS[1]), ("[", STEPS[0]), ("]", STEPS[1]), ("ArrowLeft", STEPS[0])):
         page.keyboard.press(key)
-        page.wait_for_function(
-            "title => document.title === title", arg=f"{step.number} {say(step.key('title'))}"
-        )
+        page.wait_for_function("title => document.title === title", arg=f"{step.number} {say(step.key('title'))}")
         wait_until_drawn(page)
     notes = page.get_by_label(say("common.notes"))
     notes.click()

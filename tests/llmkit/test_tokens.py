@@ -58,9 +58,7 @@ def save(reference: Reference, folder: Path) -> Path:
     return folder
 
 
-def byte_level(
-    cut: pre_tokenizers.PreTokenizer, normalizer: normalizers.Normalizer | None = None
-) -> Reference:
+def byte_level(cut: pre_tokenizers.PreTokenizer, normalizer: normalizers.Normalizer | None = None) -> Reference:
     reference = Reference(models.BPE())
     reference.pre_tokenizer = cut
     reference.decoder = decoders.ByteLevel()
@@ -157,9 +155,7 @@ KINDS = [
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Reference, Tokenizer]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reference, Tokenizer]:
     reference = request.param()
     folder = save(reference, tmp_path_factory.mktemp("boxes") / request.param.__name__)
     return reference, Tokenizer.from_folder(folder)
@@ -170,14 +166,10 @@ def known_to_both() -> str:
     theirs = normalizers.BertNormalizer()
     ours = BertNormaliser()
     assigned = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
-    words = pre_tokenizers.BertPreTokenizer().pre_tokenize_str(
-        " ".join(f"a{c}a" for c in assigned if not c.isspace())
-    )
+    words = pre_tokenizers.BertPreTokenizer().pre_tokenize_str(" ".join(f"a{c}a" for c in assigned if not c.isspace()))
     punctuation = {word for word, _ in words if len(word) == 1 and word != "a"}
     return "".join(
-        c
-        for c in assigned
-        if theirs.normalize_str(c) == ours(c).text and (c in punctuation) == is_punctuation(c)
+        c for c in assigned if theirs.normalize_str(c) == ours(c).text and (c in punctuation) == is_punctuation(c)
     )
 
 
@@ -188,9 +180,7 @@ TEXTS = st.lists(
         st.text(alphabet=string.printable, max_size=20),
         st.sampled_from(NASTY),
         st.sampled_from(TRAINING),
-        st.sampled_from(
-            [" <mask>  ", "<end>\n ", "word", "wordy", "New Zealand", "new zealand", "<|im_end|>"]
-        ),
+        st.sampled_from([" <mask>  ", "<end>\n ", "word", "wordy", "New Zealand", "new zealand", "<|im_end|>"]),
     ),
     max_size=6,
 ).map("".join)
@@ -208,9 +198,7 @@ def assert_alike(reference: Reference, ours: Tokenizer, text: str) -> None:
     plain = ours.encode(text, specials=False)
     assert plain.ids == tuple(reference.encode(text, add_special_tokens=False).ids)
     assert ours.decode(encoding.ids) == reference.decode(theirs.ids)
-    assert ours.decode(encoding.ids, skip_specials=False) == reference.decode(
-        theirs.ids, skip_special_tokens=False
-    )
+    assert ours.decode(encoding.ids, skip_specials=False) == reference.decode(theirs.ids, skip_special_tokens=False)
 
 
 @pytest.mark.parametrize("text", NASTY + TRAINING[:7])
@@ -327,9 +315,7 @@ def test_the_tables_differ_only_in_characters_that_the_reference_is_too_old_for(
     everyday = [*range(0x20, 0x600), *range(0x2000, 0x2E40), *range(0x3000, 0xA000), *range(0xAC00, 0xD7A4)]
     everyday += [*range(0xF900, 0xFFFE), *range(0x1F000, 0x1FAF0)]
     known = set(ALIKE)
-    missing = [
-        c for c in everyday if unicodedata.category(chr(c)) not in ("Cn", "Co") and chr(c) not in known
-    ]
+    missing = [c for c in everyday if unicodedata.category(chr(c)) not in ("Cn", "Co") and chr(c) not in known]
     assert missing == []
 
 
@@ -345,9 +331,7 @@ def test_gpt2_pattern_is_the_reference_s_own() -> None:
     ours = pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated")
     theirs = pre_tokenizers.ByteLevel(add_prefix_space=False)
     for text in TRAINING:
-        assert [span for _, span in ours.pre_tokenize_str(text)] == [
-            span for _, span in theirs.pre_tokenize_str(text)
-        ]
+        assert [span for _, span in ours.pre_tokenize_str(text)] == [span for _, span in theirs.pre_tokenize_str(text)]
 
 
 def unigram() -> Reference:
@@ -372,9 +356,7 @@ def bpe_with_other_normaliser() -> Reference:
     return byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFKC())
 
 
-@pytest.mark.parametrize(
-    "kind", [unigram, sentencepiece_bpe, word_level, bpe_without_bytes, bpe_with_other_normaliser]
-)
+@pytest.mark.parametrize("kind", [unigram, sentencepiece_bpe, word_level, bpe_without_bytes, bpe_with_other_normaliser])
 def test_a_kind_that_is_not_built_here_says_so(kind, tmp_path: Path) -> None:
     with pytest.raises(TokenizerError) as caught:
         Tokenizer.from_folder(save(kind(), tmp_path / "box"))

@@ -35,9 +35,7 @@ TALKS = [
 @pytest.mark.parametrize("template", [CHATML, LLAMA])
 @pytest.mark.parametrize("talk", TALKS)
 @pytest.mark.parametrize("prompt", [True, False])
-def test_agrees_with_the_reference(
-    template: str, talk: list[dict[str, str]], prompt: bool, tmp_path: Path
-) -> None:
+def test_agrees_with_the_reference(template: str, talk: list[dict[str, str]], prompt: bool, tmp_path: Path) -> None:
     reference = PreTrainedTokenizerFast(
         tokenizer_object=Reference(models.WordLevel({"<s>": 0, "</s>": 1}, unk_token="<s>")),
         bos_token="<s>",

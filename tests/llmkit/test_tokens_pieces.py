@@ -64,9 +64,7 @@ def test_whole_text_has_no_stray_byte(text: str) -> None:
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20), st.data())
 def test_cutting_bytes_anywhere_groups_back_to_the_text(text: str, data: st.DataObject) -> None:
     raw = text.encode()
-    places = sorted(
-        data.draw(st.sets(st.integers(1, max(1, len(raw) - 1)), max_size=8)) if len(raw) > 1 else ()
-    )
+    places = sorted(data.draw(st.sets(st.integers(1, max(1, len(raw) - 1)), max_size=8)) if len(raw) > 1 else ())
     bounds = [0, *places, len(raw)]
     tokens = [raw[a:b] for a, b in pairwise(bounds)]
     char_at = [at for at, char in enumerate(text) for _ in char.encode()]

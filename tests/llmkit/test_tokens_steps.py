@@ -37,13 +37,9 @@ WORD_PIECE = Tokenizer(
 def test_merges_of_a_sentence_go_from_bytes_to_tokens_by_rank(text: str) -> None:
     steps = sentence_steps(BPE, text)
     plain = text.replace("<|end|>", "")
-    assert [piece.data for word in steps[0].words for piece in word] == [
-        bytes([byte]) for byte in plain.encode()
-    ]
+    assert [piece.data for word in steps[0].words for piece in word] == [bytes([byte]) for byte in plain.encode()]
     encoding = BPE.encode(text)
-    tokens = [
-        data for data, token_id in zip(encoding.token_bytes, encoding.ids, strict=True) if token_id != 999
-    ]
+    tokens = [data for data, token_id in zip(encoding.token_bytes, encoding.ids, strict=True) if token_id != 999]
     assert [piece.data for word in steps[-1].words for piece in word] == tokens
     for before, now in pairwise(steps):
         assert isinstance(now.event, Merge)
@@ -60,9 +56,7 @@ def test_merges_of_a_sentence_go_from_bytes_to_tokens_by_rank(text: str) -> None
 
 
 def test_ranks_of_a_sentence_rise() -> None:
-    ranks = [
-        step.event.rank for step in sentence_steps(BPE, "the the at llll") if isinstance(step.event, Merge)
-    ]
+    ranks = [step.event.rank for step in sentence_steps(BPE, "the the at llll") if isinstance(step.event, Merge)]
     assert ranks == sorted(ranks)
     assert len(ranks) > 5
 

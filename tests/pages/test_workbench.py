@@ -61,7 +61,10 @@ def test_the_language_changes_every_word(open_page: OpenPage) -> None:
 
 
 def test_two_sessions_do_not_mix(open_page: OpenPage) -> None:
-    first, second = open_page("unbox", lang="en", sentence="one"), open_page("unbox", lang="zh-TW", sentence="two")
+    first, second = (
+        open_page("unbox", lang="en", sentence="one"),
+        open_page("unbox", lang="zh-TW", sentence="two"),
+    )
     first.run()
     assert first.text_area(key="sentence").value == "one"
     assert second.text_area(key="sentence").value == "two"
