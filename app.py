@@ -7,12 +7,12 @@ from lessons import registry
 
 st.set_page_config(page_icon=theme.ICON, layout="wide", initial_sidebar_state="auto")
 theme.dress()
-bench = workbench.lay_out()
-page = st.navigation(
+say = workbench.words_now()
+page = st.navigation(  # before the workbench: what it lacks is laid in a second run, which must find the page
     [
         st.Page(
             step.script,
-            title=f"{step.number} {bench.say(step.key('title'))}",
+            title=f"{step.number} {say(step.key('title'))}",
             url_path=step.slug,
             default=step is registry.STEPS[0],
         )
@@ -20,5 +20,5 @@ page = st.navigation(
     ],
     expanded=True,
 )
-door.open_door(bench)
+door.open_door(workbench.lay_out())
 page.run()

@@ -37,6 +37,14 @@ class Workbench:
         return words(self.lang)
 
 
+def words_now() -> Words:
+    """Return the words of the language that the workbench has, or is about to have; draws nothing."""
+    for lang in (st.session_state.get(_FILL, {}).get("lang"), st.session_state.get("lang"), st.query_params.get("lang")):
+        if lang in LANGUAGES:
+            return words(lang)
+    return words(_reader_language())
+
+
 def lay_out() -> Workbench:
     """Draw the workbench into the sidebar and return what lies on it; call it once, from app.py.
 
@@ -45,9 +53,8 @@ def lay_out() -> Workbench:
     """
     st.session_state.update(st.session_state.pop(_FILL, {}))
     asked = {key: st.query_params.get(key) for key in ("lang", "box", "sentence")}
-    say = words(st.session_state.get("lang") or _reader_language())
     boxes = engine.boxes_here(DEFAULT_BOX, st.session_state.get("box") or asked["box"])
-    lang, box_id, sentence = _draw(say, boxes)
+    lang, box_id, sentence = _draw(words_now(), boxes)
     bench = _settle(lang=lang, box_id=box_id, sentence=sentence, asked=asked)
     for key, value in st.session_state.get(_NOTICES, []):
         st.sidebar.warning(bench.say(key, value=value))

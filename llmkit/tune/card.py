@@ -94,8 +94,10 @@ def _training(facts: Facts, name: str) -> str:
             "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads of torch",
             "versions": f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}",
             "arithmetic": "float32, on the CPU",
-            "optimiser": f"AdamW, weight decay {config['weight_decay']}, gradients clipped to norm 1",
-            "learning rate": f"{config['learning_rate']:g}: {config['warmup_steps']} steps up, then flat, "
+            "optimisers": f"Muon with weight decay {config['weight_decay']} for the layers' matrices, "
+            "AdamW for the rest; gradients clipped to norm 1",
+            "learning rates": f"{config['matrix_learning_rate']:g} (Muon), {config['learning_rate']:g} (AdamW): "
+            f"{config['warmup_steps']} steps up, then flat, "
             f"the last {config['decay_share']:.0%} down to zero",
             "seed": str(config["seed"]),
         }.items()

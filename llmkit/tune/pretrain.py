@@ -31,10 +31,11 @@ class PretrainConfig:
     Args:
         vocab_size, d_model, n_layers, n_heads, max_seq_len: the GPT-2 parts list.
         batch_size: windows in a step; a step learns from ``batch_size * max_seq_len`` tokens.
-        learning_rate: its highest value, reached after warm-up.
-        weight_decay: pull of the matrices towards zero.
-        warmup_steps: steps in which the learning rate rises.
-        decay_share: the last part of the run, in which the learning rate falls to zero.
+        learning_rate: of embeddings, norms and biases (AdamW); its highest value, reached after warm-up.
+        matrix_learning_rate: of the layers' matrices (Muon), likewise.
+        weight_decay: pull of the layers' matrices towards zero.
+        warmup_steps: steps in which the learning rates rise.
+        decay_share: the last part of the run, in which the learning rates fall to zero.
         max_steps: how many steps; None when ``minutes`` ends the run.
         minutes: how long; None when ``max_steps`` ends it. With both, whichever comes first.
         keep_at: shares of the run at which a checkpoint is kept.
@@ -50,11 +51,12 @@ class PretrainConfig:
     n_layers: int = 6
     n_heads: int = 6
     max_seq_len: int = 256
-    batch_size: int = 16
-    learning_rate: float = 2e-3
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    matrix_learning_rate: float = 8e-3
     weight_decay: float = 0.1
     warmup_steps: int = 60
-    decay_share: float = 0.3
+    decay_share: float = 0.4
     max_steps: int | None = None
     minutes: float | None = None
     keep_at: tuple[float, ...] = (0.01, 0.1)
@@ -82,11 +84,14 @@ class PretrainConfig:
         by_clock = seconds / (60 * self.minutes) if self.minutes else 0.0
         return min(1.0, max(by_steps, by_clock))
 
-    def learning_rate_at(self, step: int, share: float) -> float:
-        """Rise, hold, fall (Hu et al. 2024, "MiniCPM", section 4): a schedule that need not know the last step."""
+    def schedule(self, step: int, share: float) -> float:
+        """Share of the learning rates' highest value at a step, in [0, 1]: rise, hold, fall.
+
+        Such a schedule need not know the last step (Hu et al. 2024, "MiniCPM", section 4).
+        """
         rise = min(1.0, (step + 1) / self.warmup_steps)
         fall = min(1.0, (1 - share) / self.decay_share)
-        return self.learning_rate * min(rise, fall)
+        return min(rise, fall)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +101,7 @@ class Progress:
     Args:
         step: steps done. tokens: tokens learned from. seconds: time spent training, all sittings together.
         share: how much of the run is done, in [0, 1]. loss: of this step, in nats per token.
-        learning_rate: of this step. held_out: nats per token for each source, when it was measured, else None.
+        learning_rate: of this step, AdamW's. held_out: nats per token for each source, when it was measured, else None.
     """
 
     step: int
@@ -171,7 +176,7 @@ class Run:
         self.corpus = Corpus(sources, self.tokenizer)
         torch.manual_seed(config.seed)
         self.model = initialise(assemble(config.parts), config.n_layers)
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizers = make_optimizers(self.model, config)
         self.step, self.seconds = 0, 0.0
         self._take_up()
 
@@ -202,8 +207,8 @@ class Run:
         self._begin_sitting()
         while (share := config.share_done(self.step, self.seconds)) < 1 and not cancelled():
             began = time.monotonic()
-            rate = config.learning_rate_at(self.step, share)
-            loss = learn(self.model, self.optimizer, next(batches), rate, loss_of)
+            pace = config.schedule(self.step, share)
+            loss = learn(self.model, self.optimizers, next(batches), pace, loss_of)
             self.step += 1
             self.seconds += time.monotonic() - began
             share = config.share_done(self.step, self.seconds)
@@ -214,7 +219,7 @@ class Run:
                 seconds=self.seconds,
                 share=share,
                 loss=loss,
-                learning_rate=rate,
+                learning_rate=config.learning_rate * pace,
                 held_out=self.measure() if measured else None,
             )
             self._write_log(progress)
@@ -264,9 +269,10 @@ class Run:
             log.write(json.dumps(asdict(progress)) + "\n")
 
     def _save(self) -> None:
-        moments = self.optimizer.state_dict()["state"]
         tensors = dict(self.model.state_dict())
-        tensors |= {f"optimizer.{i}.{k}": v for i, values in moments.items() for k, v in values.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            moments = optimizer.state_dict()["state"]
+            tensors |= {f"optimizer.{number}.{i}.{k}": v for i, values in moments.items() for k, v in values.items()}
         tensors["progress"] = torch.tensor([self.step, self.seconds], dtype=torch.float64)
         save_atomically(tensors, self.folder / "state.safetensors")
 
@@ -277,37 +283,40 @@ class Run:
         tensors = load_file(path)
         step, self.seconds = tensors.pop("progress").tolist()
         self.step = int(step)
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for name in [name for name in tensors if name.startswith("optimizer.")]:
-            _, number, key = name.split(".")
-            moments.setdefault(int(number), {})[key] = tensors.pop(name)
+            _, number, i, key = name.split(".")
+            moments[int(number)].setdefault(int(i), {})[key] = tensors.pop(name)
         self.model.load_state_dict(tensors)
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        for optimizer, state in zip(self.optimizers, moments, strict=True):
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 def learn(
     model: Transformer,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     batch: Tensor,
-    learning_rate: float,
+    pace: float = 1.0,
     loss_of: Callable[[Transformer, Tensor], Tensor] | None = None,
 ) -> float:
     """One step: guess, compare, follow the gradient.
 
     Args:
         batch: [B, T + 1] token ids; token t + 1 is what should have been guessed after token t.
+        pace: share of each optimizer's highest learning rate.
         loss_of: the loss; ``next_token_loss`` when not given, or a compiled form of it.
 
     Returns:
         The mean loss before the step, in nats per token.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
     loss = (loss_of or next_token_loss)(model, batch)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * pace
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return loss.item()
 
 
@@ -352,12 +361,30 @@ def initialise(model: Transformer, n_layers: int) -> Transformer:
     return model
 
 
-def make_optimizer(model: Transformer, config: PretrainConfig) -> torch.optim.AdamW:
-    """AdamW; matrices are pulled towards zero, norms and biases are not."""
-    matrices = [p for p in model.parameters() if p.dim() == 2]
-    others = [p for p in model.parameters() if p.dim() != 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+def make_optimizers(model: Transformer, config: PretrainConfig) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the layers' matrices, AdamW for embeddings, norms and biases.
+
+    Muon makes every direction of a matrix's update equally large. On a small budget that learns from the same text
+    more than twice as fast as AdamW alone.
+
+    Source: Jordan et al. 2024, "Muon"; its step size as AdamW's: Liu et al. 2025, "Muon is Scalable for LLM Training".
+    """
+    named = dict(model.named_parameters())
+    matrices = {name: p for name, p in named.items() if name.startswith("layers.") and p.dim() == 2}
+    others = [p for name, p in named.items() if name not in matrices]
+    optimizers: tuple[torch.optim.Optimizer, ...] = (
+        torch.optim.Muon(
+            matrices.values(),
+            lr=config.matrix_learning_rate,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
 
 
 def save_atomically(tensors: Mapping[str, Tensor], path: Path) -> None:
