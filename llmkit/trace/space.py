@@ -60,7 +60,8 @@ def unit(vectors: NDArray[Any]) -> Floats:
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    units: Floats = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return units
 
 
 def cosine_to_table(table: Floats, vectors: NDArray[Any]) -> Floats:
