@@ -37,7 +37,7 @@ def draw_steps(page: Page) -> None:
     """Draw the sentence on its way from first pieces to tokens, with a slider."""
     bench = page.bench
     kind = tokens_engine.open_tokenizer(bench.box_id).kind
-    st.subheader(page.say(f"tokens.steps.title.{kind}"))
+    st.header(page.say(f"tokens.steps.title.{kind}"))
     made = tokens_engine.steps(bench.box_id, bench.sentence)
     views = made.value
     last = len(views) - 1
@@ -68,7 +68,7 @@ def draw_steps(page: Page) -> None:
 def draw_side_by_side(page: Page) -> tuple[str, ...]:
     """Draw the same sentence cut by up to three boxes; return the boxes."""
     bench = page.bench
-    st.subheader(page.say("tokens.compare.title"))
+    st.header(page.say("tokens.compare.title"))
     boxes = engine.boxes_here(DEFAULT_BOX)
     chosen = tuple(
         st.multiselect(
@@ -98,7 +98,7 @@ def draw_side_by_side(page: Page) -> tuple[str, ...]:
 
 def draw_cost(page: Page, boxes: Sequence[str]) -> None:
     """Draw tokens per character, Chinese against English, and say which texts were counted."""
-    st.subheader(page.say("tokens.cost.title"))
+    st.header(page.say("tokens.cost.title"))
     sources = tokens_engine.sources_here()
     source = st.radio(
         page.say("tokens.cost.source"),

@@ -77,6 +77,6 @@ def _card(page: Page, box: Box, here: bool) -> str:
         f'<li class="{state}">{pictograms.picture("box" if box.content == "model" else "data")}'
         f"<div><b>{escape(box.id)}</b>{star}"
         f"<p>{escape(' · '.join(fact for fact in facts if fact))}</p>"
-        f"<p>{escape('、'.join(does) if page.bench.lang == 'zh-TW' else ', '.join(does))}</p>{note}"
+        f"<p>{escape(say('common.comma').join(does))}</p>{note}"
         f'<p class="state">{mark}{escape(say(f"unbox.kit.{state}"))}</p></div></li>'
     )
