@@ -1,17 +1,6 @@
 """``python -m llmkit``: the engine without the app."""
 
-import typer
-
-from llmkit.tune.cli import pretrain_command
-
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-app.command("pretrain")(pretrain_command)
-
-
-@app.callback()
-def main() -> None:
-    """How a large language model works, part by part."""
-
+from llmkit.cli import app
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="python -m llmkit")

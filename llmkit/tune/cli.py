@@ -35,27 +35,32 @@ def pretrain_command(
     matrix_learning_rate: float = 8e-3,
     seed: int = 0,
     compiled: Annotated[bool, typer.Option(help="Fuse the step with torch.compile (needs a C++ compiler).")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: each step, then the folders.")
+    ] = False,
 ) -> None:
-    """Train a GPT-2 box from nothing on the text given. Typed again, an interrupted run goes on; a finished one
-    only writes its box."""
+    """Train a GPT-2 box from nothing on the text given; typed again, an interrupted run goes on."""
     from dataclasses import asdict
 
     from llmkit.tune.pretrain import PretrainConfig, Run
 
-    config = PretrainConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        n_layers=n_layers,
-        n_heads=n_heads,
-        max_seq_len=max_seq_len,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        matrix_learning_rate=matrix_learning_rate,
-        max_steps=max_steps,
-        minutes=minutes,
-        seed=seed,
-    )
+    try:
+        config = PretrainConfig(
+            vocab_size=vocab_size,
+            d_model=d_model,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            max_seq_len=max_seq_len,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            matrix_learning_rate=matrix_learning_rate,
+            max_steps=max_steps,
+            minutes=minutes,
+            seed=seed,
+        )
+        run = Run(config, tuple(_sources(text, data)), out)
+    except ValueError as error:  # a setting, or a text, that no run can be made of
+        raise typer.BadParameter(str(error)) from error
 
     def report(progress: "Progress") -> None:
         if as_json:
@@ -65,13 +70,14 @@ def pretrain_command(
             line = f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.3f}  {held_out}"
             typer.echo(line, err=True)
 
-    run = Run(config, tuple(_sources(text, data)), out)
     run.train(on_step=report, compiled=compiled)
     if box is not None:
         from llmkit.tune.box import write_box
 
         words = {name: rest for name, _, rest in (item.partition("=") for item in about)}
         write_box(run, box, command=typed(sys.argv[1:]), about=words)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "box": None if box is None else str(box)}))
 
 
 def typed(arguments: Sequence[str]) -> str:

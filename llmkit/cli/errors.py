@@ -1,0 +1,72 @@
+"""Errors with a code, said in one sentence: what happened, and what to do."""
+
+import shlex
+from collections.abc import Mapping
+
+SENTENCES: Mapping[str, str] = {
+    "bad_name": "No box can be called “{box}”. Write a hub name as hub:owner/name, a folder as folder:/path.",
+    "box_unknown": "“{box}” is not in the catalogue. See the boxes there are: python -m llmkit list",
+    "box_missing": "“{box}” is not on this machine. Get it: python -m llmkit get {argument}",
+    "box_broken": "“{box}” is broken: {detail}. Get it again, or choose another box.",
+    "box_unsupported": "The parts here do not make “{box}”: {detail}. Choose a box of the GPT-2, BERT or LLaMA family.",
+    "offline": "LLMKIT_OFFLINE switches the network off, so “{box}” cannot be fetched. Unset it and try again.",
+    "no_source": "No source of “{box}” answered ({detail}). Check the network, then run the same command again.",
+    "no_space": "The disk has no room for “{box}”: {detail}. Make room, then run the same command again.",
+    "tampered": "A file of “{box}” is not what it should be: {detail}. Get it again: python -m llmkit get {argument}",
+    "unsafe_file": "“{box}” holds something that could run code: {detail}. Only safetensors are taken.",
+    "broken_source": "The source of “{box}” is not what the catalogue says: {detail}. Choose another box.",
+    "cancelled": "“{box}” was cancelled. Run the same command to go on from where it stopped.",
+    "text_empty": "This text gives no token. Write a text.",
+    "text_too_long": "This text has {tokens} tokens; {limit} fit. Shorten it.",
+    "tokenizer_missing": "This box has no tokenizer: {detail}. Choose another box.",
+    "tokenizer_broken": "The tokenizer of this box cannot be read: {detail}. Get the box again.",
+    "tokenizer_unsupported": "This kind of tokenizer is not built here: {detail}. Choose another box.",
+    "text_not_unicode": "The text holds a code that is no character: {detail}. Delete it and try again.",
+    "chat_template_broken": "The chat template of this box cannot be read: {detail}. Choose another box.",
+}
+"""Every code of llmkit's errors; ``{argument}`` is the box's id as a shell takes it."""
+
+LONGEST = 200
+"""Characters of a value that are shown: a name may come from outside, and be anything."""
+
+
+def code_of(error: BaseException) -> str | None:
+    """The code of one of llmkit's own errors; None for any other."""
+    code = getattr(error, "code", None)
+    return code if isinstance(error, Exception) and isinstance(code, str) else None
+
+
+def sentence(error: Exception) -> str:
+    """What to tell whoever typed the command.
+
+    >>> from llmkit.shelf import ShelfError
+    >>> sentence(ShelfError("box_missing", box="gpt2"))
+    '“gpt2” is not on this machine. Get it: python -m llmkit get gpt2'
+    """
+    if isinstance(error, OSError) and code_of(error) is None:
+        return f"{plain(error.filename or 'A file')}: {error.strerror or type(error).__name__}. Check the path."
+    values = dict(getattr(error, "values", {}))
+    if values.get("box", "").startswith("folder:") and code_of(error) == "box_missing":
+        return f"There is no box in “{plain(values['box'].removeprefix('folder:'))}”. Give a folder with config.json."
+    shown = {name: plain(value) for name, value in values.items()}
+    shown["argument"] = shlex.quote(shown.get("box", ""))
+    return SENTENCES[str(code_of(error))].format(**shown)
+
+
+def as_data(error: Exception) -> dict[str, object]:
+    """The error for a program: its code, its values, and the sentence."""
+    return {
+        "code": code_of(error) or "file",
+        "message": sentence(error),
+        "values": {name: plain(value) for name, value in getattr(error, "values", {}).items()},
+    }
+
+
+def plain(value: object) -> str:
+    r"""A value that a terminal cannot mistake for a command to itself, and not too long.
+
+    >>> plain("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
