@@ -1,5 +1,6 @@
 """``python -m llmkit verify``: max |Δ| of every part against the reference."""
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,6 +45,7 @@ def _verify_one(box_id: str, *, quiet: bool) -> dict[str, Any]:
 def _report(box_id: str) -> "Report":
     from llmkit import shelf
 
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the reference's own bars; read when it is imported
     if damage := shelf.check(box_id):
         raise shelf.ShelfError("tampered", box=box_id, detail=", ".join(f"{d.file} ({d.what})" for d in damage))
     from llmkit.reference import BoxError, verify_box

@@ -16,15 +16,19 @@ def list_files(source: Source, box: str) -> tuple[Remote, ...]:
 
     Raises:
         ShelfError: ``unsafe_file`` when the repository holds weights in pickled form only.
-        huggingface_hub.errors.HfHubHTTPError, httpx.HTTPError: when the hub does not give the list.
+        huggingface_hub.errors.HfHubHTTPError, ConnectionError: when the hub does not give the list.
     """
+    import httpx2  # what huggingface_hub speaks through
     from huggingface_hub import HfApi, hf_hub_url
 
     is_data = source.name.startswith(_DATASET)
     repo, kind = source.name.removeprefix(_DATASET), "dataset" if is_data else "model"
     api = HfApi()
     ask = api.dataset_info if is_data else api.model_info
-    info = ask(repo, revision=source.version, files_metadata=True, timeout=30)
+    try:
+        info = ask(repo, revision=source.version, files_metadata=True, timeout=30)
+    except httpx2.TransportError as error:
+        raise ConnectionError(str(error)) from error
     files = [file for file in info.siblings or () if file.rfilename.endswith(_WANTED)]
     if not is_data:
         files = [file for file in files if "/" not in file.rfilename]
