@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 ACCENT = "#d9523c"
 QUIET = "#8a8580"
-"""Both can be read on white and on the dark ground."""
+"""Both can be told from the ground, white or dark; letters take the theme's own colour."""
 
 SCALE = "RdBu"
 LONGEST = 14
@@ -50,11 +50,13 @@ def neighbour_bars(labels: Sequence[str], cosines: Sequence[float]) -> go.Figure
             orientation="h",
             marker={"color": ACCENT},
             text=[f"{cosine:.3f}" for cosine in cosines],
+            textposition="outside",
+            cliponaxis=False,
             hovertemplate="%{x:.4f}<extra></extra>",
         )
     )
     figure.update_yaxes(**_ticks(labels), autorange="reversed", showgrid=False)
-    figure.update_xaxes(range=[min(0.0, *cosines), 1])
+    figure.update_xaxes(range=[min(0.0, *cosines) * 1.15, 1.15], tickvals=[0, 0.5, 1])
     return figure.update_layout(height=70 + 30 * len(labels))
 
 
@@ -78,7 +80,7 @@ def cloud_plot(layout: Floats, labels: Sequence[str], n_own: int, names: tuple[s
             "mode": "markers+text",
             "text": [_short(label) for label in labels[part]],
             "textposition": "top center",
-            "textfont": {"size": size, "color": colour},
+            "textfont": {"size": size},
             "marker": {"color": colour, "symbol": symbol, "size": 10 if layout.shape[1] == 2 else 6},
             "name": name,
             "hovertemplate": "%{text}<extra></extra>",

@@ -150,8 +150,8 @@ def project(points: NDArray[Any], method: Method, *, dims: int, seed: int = 0) -
     """Lay points of the space out in two or three dimensions.
 
     Directions only are compared: each point is divided by its length first. Few points are laid out too: the
-    neighbourhood that t-SNE and UMAP look at shrinks with them, and below ``dims + 3`` points, where neither has
-    anything to do, the layout is PCA's.
+    neighbourhood that t-SNE and UMAP look at shrinks with them. Where neither has anything to do (fewer than
+    ``dims + 3`` points, or all in one place) the layout is PCA's.
 
     Args:
         points: [N, D], N >= 1.
@@ -166,7 +166,7 @@ def project(points: NDArray[Any], method: Method, *, dims: int, seed: int = 0) -
     Source: Pearson 1901; van der Maaten and Hinton 2008; McInnes, Healy and Melville 2018.
     """
     units = unit(points)
-    if method == "pca" or len(units) < dims + 3:
+    if method == "pca" or len(units) < dims + 3 or np.ptp(units, axis=0).max() == 0:
         return _pca(units, dims)
     if method == "tsne":
         from sklearn.manifold import TSNE
