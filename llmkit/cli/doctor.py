@@ -89,6 +89,6 @@ def _print_machine(machine: "Machine") -> None:
 
 def _print_speeds(measured: "Measurement") -> None:
     figures = ", ".join(
-        f"{speed.dtype} {'cannot' if speed.gflops is None else f'{speed.gflops:.3g}'}" for speed in measured.speeds
+        f"{speed.dtype} {'cannot' if speed.gflops is None else f'{speed.gflops:,.1f}'}" for speed in measured.speeds
     )
     typer.echo(f"fastest   {measured.fastest} on {measured.device} (measured, GFLOP/s: {figures})")
