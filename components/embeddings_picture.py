@@ -90,7 +90,8 @@ def cloud_plot(layout: Floats, labels: Sequence[str], n_own: int, names: tuple[s
     figure.update_layout(height=560, legend={"orientation": "h", "y": 1.08})
     if layout.shape[1] == 3:
         return figure.update_layout(scene={f"{axis}axis": hidden for axis in "xyz"}, scene_dragmode="orbit")
-    return figure.update_xaxes(**hidden, zeroline=False).update_yaxes(**hidden, zeroline=False)
+    hidden |= {"zeroline": False, "showgrid": False}
+    return figure.update_xaxes(**hidden).update_yaxes(**hidden)
 
 
 def likeness_map(values: Floats, labels: Sequence[str]) -> go.Figure:
