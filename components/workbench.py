@@ -39,10 +39,10 @@ class Workbench:
 
 def words_now() -> Words:
     """Return the words of the language that the workbench has, or is about to have; draws nothing."""
-    for lang in (st.session_state.get(_FILL, {}).get("lang"), st.session_state.get("lang"), st.query_params.get("lang")):
-        if lang in LANGUAGES:
-            return words(lang)
-    return words(_reader_language())
+    state = st.session_state
+    asked = (state.get(_FILL, {}).get("lang"), state.get("lang"), st.query_params.get("lang"))
+    known = [lang for lang in asked if lang in LANGUAGES]
+    return words(known[0] if known else _reader_language())
 
 
 def lay_out() -> Workbench:
