@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from llmkit.shelf.errors import ShelfError
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_PART = r"(?!\S*(?:--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+HUB_ID = re.compile(f"hub:{_PART}/{_PART}")
+"""What a hub box is called; as on the hub itself, without ``--`` and ``..``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class Box:
         family: which parts list a model follows: ``gpt2``, ``bert`` or ``llama``; empty for data and for boxes that
             were typed in (their own config says).
         size_bytes: on disk, once here; 0 where it is not known beforehand.
-        licence: its SPDX name.
+        licence: its SPDX name; ``unknown`` where its publisher says so.
         languages: BCP 47 tags.
         does: ``generate, chat, fill_mask, embed, classify`` for models, ``rating`` for data.
         sources: best first.
@@ -87,7 +89,7 @@ def entry(box_id: str) -> Box:
     """
     kind, _, name = box_id.partition(":")
     if kind == "hub":
-        if not _HUB_NAME.fullmatch(name) or ".." in name:
+        if not HUB_ID.fullmatch(box_id):
             raise ShelfError("bad_name", box=box_id)
         return Box(id=box_id, content="model", sources=(Source(kind="hub", name=name, version="main"),))
     if kind == "folder" and name:

@@ -10,6 +10,9 @@ from pathlib import Path
 from llmkit.shelf.errors import ShelfError
 from llmkit.shelf.store import ROWS, locate
 
+MEMBER_BYTES = 64_000_000
+"""The most that one file of an archive may unpack to: ten times what any of them holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -39,13 +42,16 @@ def open_data(box_id: str) -> DataBox:
     """Open a data box that is on this machine.
 
     Raises:
-        ShelfError: ``box_missing`` when it is not here; ``get`` fetches it.
+        ShelfError: ``box_missing`` when it is not here, ``tampered`` when its rows cannot be read; ``get`` fetches it.
     """
     folder = locate(box_id)
     if folder is None:
         raise ShelfError("box_missing", box=box_id)
     with (folder / ROWS).open(encoding="utf-8") as file:
-        return DataBox(box_id=box_id, rows=tuple(Row(**json.loads(line)) for line in file))
+        try:
+            return DataBox(box_id=box_id, rows=tuple(Row(**json.loads(line)) for line in file))
+        except (ValueError, TypeError) as error:
+            raise ShelfError("tampered", box=box_id, detail=ROWS) from error
 
 
 def write_rows(rows: Iterator[Row], path: Path) -> None:
@@ -65,7 +71,7 @@ def read_vader(archive: Path, inside: str) -> Iterator[Row]:
             if not name.endswith("_GroundTruth.txt"):
                 continue
             group = name.rpartition("/")[2].removesuffix("_GroundTruth.txt")
-            for line in _read(inner, name).decode("utf-8", errors="replace").splitlines():
+            for line in _read(inner, name).decode("utf-8", errors="replace").split("\n"):
                 cells = line.split("\t", 2)
                 if len(cells) == 3 and cells[2].strip():
                     yield Row(cells[2].strip(), float(cells[1]), group)
@@ -101,7 +107,10 @@ READERS: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {"vader": read_vad
 
 def _read(archive: tarfile.TarFile, name: str) -> bytes:
     """One member's bytes. Nothing is unpacked to disk, so a member's name can lead nowhere."""
-    member = archive.extractfile(name)
-    if member is None:
-        raise KeyError(name)
-    return member.read()
+    member = archive.getmember(name)
+    content = archive.extractfile(member) if member.isreg() else None  # a link is not followed
+    if content is None:
+        raise ValueError(f"{name} is not a plain file")
+    if member.size > MEMBER_BYTES:
+        raise ValueError(f"{name} unpacks to {member.size} bytes")
+    return content.read()

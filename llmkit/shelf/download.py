@@ -14,7 +14,6 @@ from llmkit.shelf.errors import ShelfError
 
 TRIES = 4
 TIMEOUT_S = 30.0
-CHUNK_BYTES = 1 << 18
 SPARE_BYTES = 200_000_000
 """Left free on the disk after a box is here."""
 
@@ -75,11 +74,31 @@ def download(
         ShelfError: ``cancelled`` (what has come stays), ``no_space``, ``tampered`` (what has come is thrown away).
         httpx.HTTPError: when the server did not give it after several tries.
     """
+    if target.exists() and not _wrong(remote, target):
+        return
     part = target.with_name(target.name + ".part")
+    resumed = part.exists()
+    _bring(remote, part, box, on_progress, cancelled, client)
+    wrong = _wrong(remote, part)
+    if wrong and resumed:  # what an earlier sitting left may be what is wrong
+        part.unlink()
+        _bring(remote, part, box, on_progress, cancelled, client)
+        wrong = _wrong(remote, part)
+    if wrong:
+        part.unlink()
+        raise ShelfError("tampered", box=box, detail=f"{remote.name}: {wrong}")
+    part.replace(target)
+
+
+def _bring(
+    remote: Remote, part: Path, box: str, on_progress: OnProgress, cancelled: Cancelled, client: httpx.Client
+) -> None:
     for attempt in range(TRIES):
+        if cancelled():
+            raise ShelfError("cancelled", box=box)
         try:
             _pour(remote, part, box, on_progress, cancelled, client)
-            break
+            return
         except httpx.HTTPStatusError as error:
             if error.response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 part.unlink(missing_ok=True)
@@ -93,11 +112,9 @@ def download(
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 part.unlink(missing_ok=True)
-                raise ShelfError("no_space", box=box, detail=target.name) from error
+                raise ShelfError("no_space", box=box, detail=part.name.removesuffix(".part")) from error
             raise
         time.sleep(0.2 * 2**attempt)
-    _verify(remote, part, box)
-    part.replace(target)
 
 
 def _pour(
@@ -114,7 +131,7 @@ def _pour(
         total = remote.size_bytes or done + int(answer.headers.get("Content-Length", 0))
         began, came = time.monotonic(), 0
         with part.open("ab" if resumed else "wb") as file:
-            for piece in answer.iter_bytes(CHUNK_BYTES):
+            for piece in answer.iter_bytes():
                 if cancelled():
                     raise ShelfError("cancelled", box=box)
                 file.write(piece)
@@ -132,13 +149,13 @@ def _pour(
                 )
 
 
-def _verify(remote: Remote, part: Path, box: str) -> None:
-    size = part.stat().st_size
-    wrong = f"{size} bytes, not {remote.size_bytes}" if remote.size_bytes and size != remote.size_bytes else ""
-    if not wrong and remote.sha256:
-        with part.open("rb") as file:
+def _wrong(remote: Remote, path: Path) -> str:
+    """In what a file is not what it must be; empty when it is, as far as that is known."""
+    size = path.stat().st_size
+    if remote.size_bytes and size != remote.size_bytes:
+        return f"{size} bytes, not {remote.size_bytes}"
+    if remote.sha256:
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        wrong = "" if digest == remote.sha256 else f"SHA-256 {digest}"
-    if wrong:
-        part.unlink()
-        raise ShelfError("tampered", box=box, detail=f"{remote.name}: {wrong}")
+        return "" if digest == remote.sha256 else f"SHA-256 {digest}"
+    return ""

@@ -61,5 +61,7 @@ def _index() -> str:
     if configured:
         return configured
     code = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    own = [sys.executable, "-c", code]
-    return subprocess.run(own, capture_output=True, text=True, check=True).stdout.strip()
+    own = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
+    if not own:
+        raise LookupError("pip, which knows the package index")
+    return own

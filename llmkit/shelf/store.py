@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.home import home
-from llmkit.shelf.catalogue import catalogue, entry
+from llmkit.shelf.catalogue import HUB_ID, catalogue, entry
 from llmkit.shelf.errors import ShelfError
 
 BUNDLED = Path(__file__).parent / "boxes"
@@ -59,7 +59,8 @@ def boxes_here(content: str = "model") -> tuple[str, ...]:
     known = [box.id for box in catalogue().values() if box.content == content and locate(box.id)]
     if content == "model":
         typed = sorted((home() / "boxes").glob("hub--*--*"))
-        known += [name for name in ("hub:" + path.name[5:].replace("--", "/", 1) for path in typed) if locate(name)]
+        names = ("hub:" + path.name[5:].replace("--", "/", 1) for path in typed)
+        known += [name for name in names if HUB_ID.fullmatch(name) and locate(name)]
     return tuple(known)
 
 
@@ -102,15 +103,18 @@ def write_manifest(folder: Path, **facts: Any) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    (folder / MANIFEST).write_text(json.dumps({**facts, "files": files}, indent=1, ensure_ascii=False))
+    (folder / MANIFEST).write_text(
+        json.dumps({**facts, "files": files}, indent=1, ensure_ascii=False), encoding="utf-8"
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest; one that cannot be read counts as empty, so that the box counts as damaged."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return manifest if isinstance(manifest.get("files"), dict) else {"files": {}}
-    except (OSError, ValueError, AttributeError):
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = all({"size", "sha256"} <= set(facts) for facts in manifest["files"].values())
+        return manifest if whole else {"files": {}}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {"files": {}}
 
 
