@@ -94,7 +94,7 @@ def read_sst2(folder: Path) -> Iterator[Row]:
     import pandas as pd
 
     for path in sorted(folder.rglob("*.parquet")):
-        group = path.name.partition("-")[0]
+        group = path.name.rpartition("--")[2].partition("-")[0]  # the hub calls it data/train-00000-of-00001
         table = pd.read_parquet(path)
         for text, label in zip(table["sentence"], table["label"], strict=True):
             if label in (0, 1) and text.strip():

@@ -70,7 +70,7 @@ def test_a_page_of_nonsense_is_no_answer(package_index: FakeIndex, shelve: Shelv
 
 def test_an_index_without_the_file_is_named(package_index: FakeIndex, shelve: Shelve, good: bytes) -> None:
     shelve(tiny(good))
-    with pytest.raises(shelf.ShelfError, match="no_source.*pypi Tiny_Box"):
+    with pytest.raises(shelf.ShelfError, match=r"no_source.*pypi Tiny_Box"):
         shelf.get("tiny")
 
 

@@ -11,6 +11,11 @@ import pytest
 from llmkit import shelf
 
 BOX = "hub:a/b"
+BROKEN = [
+    *(None, "", "{", "[]", "{}"),
+    *('{"files": 3}', '{"files": []}', '{"files": {}}', '{"files": {"config.json": 3}}'),
+    *('{"files": {"config.json": {}}}', '{"files": {"config.json": null}}'),
+]
 pytestmark = pytest.mark.usefixtures("own_home")
 
 
@@ -41,10 +46,7 @@ def test_a_whole_box_is_found(own_home: Path) -> None:
     assert shelf.fingerprint(BOX) == ""
 
 
-@pytest.mark.parametrize(
-    "manifest",
-    [None, "", "{", "[]", "{}", '{"files": 3}', '{"files": []}', '{"files": {"config.json": 3}}', '{"files": {"config.json": {}}}', '{"files": {"config.json": null}}', '{"files": {}}'],
-)
+@pytest.mark.parametrize("manifest", BROKEN)
 def test_a_broken_manifest_is_a_box_that_is_not_here(own_home: Path, manifest: str | None) -> None:
     put(own_home / "boxes" / "hub--a--b", manifest)
     assert shelf.locate(BOX) is None
