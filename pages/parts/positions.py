@@ -1,0 +1,16 @@
+"""Step 1-3, Positional encoding: waves, a learned table, turning pairs, slopes; and the model without them."""
+
+from components import positions_sections as sections
+from components.frame import sheet
+
+with sheet("positions") as page:
+    sections.draw_waves(page)
+    with page.guard():
+        sections.draw_learned(page)
+    with page.guard():
+        sections.draw_rotary(page)
+    sections.draw_alibi(page)
+    page.warn()
+    with page.guard():
+        sections.draw_experiment(page)
+    sections.draw_source(page)
