@@ -201,7 +201,8 @@ def _pool(tables: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return tables
     block = -(-T // SIDE)
     pad = -T % block
-    padded = np.pad(tables, ((0, 0), (0, pad), (0, pad)))
+    padded = np.zeros((len(tables), T + pad, T + pad), dtype=np.uint8)
+    padded[:, :T, :T] = tables
     side = (T + pad) // block
     pooled: NDArray[np.uint8] = padded.reshape(-1, side, block, side, block).max(axis=(2, 4))
     return pooled

@@ -97,7 +97,7 @@ def columns(cards: Iterable[tuple[str, str, str]]) -> str:
         cards: for each its title and its line of numbers (both plain text), and its picture (HTML).
     """
     drawn = (
-        f'<section class="tok-card"><h4>{escape(title)}</h4>{note(line)}{picture}</section>'
+        f'<section class="tok-card"><h3>{escape(title)}</h3>{note(line)}{picture}</section>'
         for title, line, picture in cards
     )
     return f'<div class="tok-columns">{"".join(drawn)}</div>'
@@ -120,7 +120,7 @@ def bars(rows: Sequence[tuple[str, str, Sequence[tuple[str, float, str]]]]) -> s
             for at, (label, number, remark) in enumerate(group)
         )
         drawn.append(
-            f'<section class="tok-bars"><h4>{escape(title)} <small>{escape(line)}</small></h4>{lines}</section>'
+            f'<section class="tok-bars"><h3>{escape(title)} <small>{escape(line)}</small></h3>{lines}</section>'
         )
     return "".join(drawn)
 

@@ -41,7 +41,7 @@ def words_now() -> Words:
     """Return the words of the language that the workbench has, or is about to have; draws nothing."""
     state = st.session_state
     asked = (state.get(_FILL, {}).get("lang"), state.get("lang"), st.query_params.get("lang"))
-    known = [lang for lang in asked if lang in LANGUAGES]
+    known = [str(lang) for lang in asked if lang in LANGUAGES]
     return words(known[0] if known else _reader_language())
 
 

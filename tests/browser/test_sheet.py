@@ -28,7 +28,7 @@ def path(step: Step) -> str:
 
 
 def sentence_field(page: Page) -> Locator:
-    return page.get_by_role("textbox", name=words("en")("common.sentence"))
+    return page.get_by_role("textbox", name=words("en")("common.sentence"), exact=True)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -133,7 +133,7 @@ def test_boxes_stand_side_by_side(open_page: OpenPage) -> None:
     assert not app.exception
     cards = picture(app, "tok-columns")
     for box_id in ("gpt2-starter", "bert", "chatty"):
-        assert f"<h4>{box_id}</h4>" in cards
+        assert f"<h3>{box_id}</h3>" in cards
     assert cards.count('class="tok-card"') == 3
     app = app.multiselect(key="tokens_boxes_gpt2-starter").set_value([]).run()
     assert not app.exception
