@@ -30,6 +30,8 @@ ROWS = 128
 
 Way = Literal["as_is", "shuffled", "away", "both"]
 WAYS: tuple[Way, ...] = ("as_is", "shuffled", "away", "both")
+ALONE: tuple[Way, ...] = ("shuffled", "away")
+"""What the check asks about: without positions an encoder reads every order alike, so that "both" would be a tie."""
 
 _PARTS: tuple[Value, ...] = ("q_unrotated", "k_unrotated")
 

@@ -188,7 +188,7 @@ def draw_experiment(page: Page) -> None:
     page.check(
         "harm",
         question=page.say("positions.check.question", box=plain(bench.box_id), measure=measure),
-        options={one: names[one] for one in found.WAYS[1:]},
+        options={one: names[one] for one in found.ALONE},
         run=lambda: _verdict(page, seed, measure),
     )
 
@@ -241,9 +241,9 @@ def _draw_turned(page: Page, tried: Experiment, way: Way, made: Made[Experiment]
 
 
 def _verdict(page: Page, seed: int, measure: str) -> Verdict:
-    """Find which of the three ways gives the highest loss, or turns the final states most."""
+    """Find which of the two ways, each alone, gives the higher loss, or turns the final states more."""
     harm = found.experiment(page.bench.box_id, page.bench.sentence, seed).value.harm
-    answer = max(found.WAYS[1:], key=harm.__getitem__)
+    answer = max(found.ALONE, key=harm.__getitem__)
     listed = ", ".join(f"{page.say(f'positions.way.{way}')} {harm[way]:.3f}" for way in found.WAYS)
     return Verdict(answer=answer, explanation=page.say("positions.check.because", measure=measure, listed=listed))
 
