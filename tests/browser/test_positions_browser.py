@@ -36,5 +36,5 @@ def test_figures_fit_a_phone(visit, locale: str) -> None:
 def test_another_order_is_read_and_ticks(visit) -> None:
     say = words("en")
     page = visit(locale="en").open("positions", lang="en", box=BOX, sentence="The movie was really very good.")
-    page.get_by_text(say("positions.way.away"), exact=True).first.click()
+    page.get_by_role("radiogroup", name=say("positions.shuffle.way")).get_by_text(say("positions.way.away")).click()
     expect(page.locator("ol.do li.done", has_text=say("positions.do.shuffle"))).to_have_count(1)
