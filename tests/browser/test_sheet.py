@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from components.door import HTML_LANG
 from lessons import registry, words
@@ -44,7 +44,7 @@ def test_no_accessibility_violations(visit: NewVisit, step: Step, lang: str, dar
 @by_slug
 def test_page_names_its_language_and_title(visit: NewVisit, step: Step, lang: str) -> None:
     page = visit().open(path(step), lang=lang)
-    assert page.evaluate("document.documentElement.lang") == HTML_LANG[lang]
+    expect(page.locator("html")).to_have_attribute("lang", HTML_LANG[lang])
     title = words(lang)(step.key("title"))
     assert page.title() == f"{step.number} {title}"
     assert page.locator("h1").all_inner_texts() == [title]
@@ -63,7 +63,7 @@ def test_a_phone_does_not_scroll_sideways(visit: NewVisit, step: Step, lang: str
 @pytest.mark.parametrize(("locale", "lang"), [("zh-TW", "zh-TW"), ("en-GB", "en"), ("fr-FR", "zh-TW")])
 def test_the_browser_chooses_the_first_language(visit: NewVisit, locale: str, lang: str) -> None:
     page = visit(locale=locale).open()
-    assert page.evaluate("document.documentElement.lang") == HTML_LANG[lang]
+    expect(page.locator("html")).to_have_attribute("lang", HTML_LANG[lang])
 
 
 def test_keys_turn_pages_but_not_while_typing(visit: NewVisit) -> None:
