@@ -20,5 +20,5 @@ page = st.navigation(  # before the workbench: what it lacks is laid in a second
     ],
     expanded=True,
 )
-door.open_door(workbench.lay_out())
+door.open_door(workbench.lay_out(), page.url_path)
 page.run()

@@ -1,4 +1,10 @@
-"""What only the browser can do: say which language the page is in, turn pages by key, keep the address complete."""
+"""What only the browser can do: say which language the page is in, turn pages by key, keep the address complete.
+
+Because there is a folder called pages, Streamlit takes the first run after it started for one of a guide whose pages
+lie directly in there, and says "Page not found" of any other address before app.py has named its pages
+(``_mpa_v1`` in streamlit/runtime/scriptrunner/script_runner.py, 1.67). The page is then drawn all the same. Where
+the address does name the page that is shown, the door takes that message away again.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,19 @@ from components.workbench import Workbench
 HTML_LANG = {"zh-TW": "zh-Hant-TW", "en": "en"}
 
 _SCRIPT = """
+let opened = false;
+
+function takeFalseAlarmAway() {
+  const close = () => document.querySelector('[data-testid="stDialog"] button[aria-label="Close"]')?.click();
+  const watch = new MutationObserver(close);
+  watch.observe(document.body, { childList: true, subtree: true });
+  setTimeout(() => watch.disconnect(), 2000);
+  close();
+}
+
 export default function ({ data }) {
+  if (!opened && data.path && window.location.pathname.endsWith(`/${data.path}`)) takeFalseAlarmAway();
+  opened = true;
   document.documentElement.lang = data.lang;
   const url = new URL(window.location);
   for (const [key, value] of Object.entries(data.bench)) {
@@ -33,12 +51,18 @@ export default function ({ data }) {
 _door = st.components.v2.component("llm_guide_door", js=_SCRIPT)
 
 
-def open_door(bench: Workbench) -> None:
-    """Tell the browser about the page: its language, what lies on the workbench, and the keys that turn pages."""
+def open_door(bench: Workbench, path: str) -> None:
+    """Tell the browser about the page: its language, what lies on the workbench, and the keys that turn pages.
+
+    Args:
+        bench: what lies on the workbench.
+        path: where the page is in the address bar; empty for the front door.
+    """
     _door(
         key="door",
         data={
             "lang": HTML_LANG[bench.lang],
+            "path": path,
             "bench": {"lang": bench.lang, "box": bench.box_id, "sentence": bench.sentence},
         },
         height=1,

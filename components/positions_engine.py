@@ -218,8 +218,9 @@ def _experiment(box_id: str, fingerprint: str, text: str, seed: int) -> Experime
 
 
 def _table(rows: Floats) -> Table:
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return Table(rows=rows, likeness=unit @ unit.T)
+    from llmkit.trace.space import similarity
+
+    return Table(rows=rows, likeness=similarity(rows))
 
 
 def _pairs(x: Floats) -> Floats:

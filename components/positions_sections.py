@@ -164,7 +164,7 @@ def draw_experiment(page: Page) -> None:
     st.html(_line(" | ".join(tried.labels[at] for at in tried.readings[SHUFFLED].order)))
     measure = page.say("positions.shuffle.loss" if tried.predicts else "positions.shuffle.turn")
     harm = [tried.harm[way] for way in found.WAYS]
-    listed = ", ".join(f"{names[way]} {tried.harm[way]:.3f}" for way in found.WAYS)
+    listed = page.say("common.comma").join(f"{names[way]} {tried.harm[way]:.3f}" for way in found.WAYS)
     alt = page.say("positions.shuffle.alt", measure=measure, listed=listed)
     table = pd.DataFrame({"way": found.WAYS, "loss" if tried.predicts else "turn": harm})
     drawing = bars([(measure, harm)], list(names.values()), x=measure)
@@ -244,7 +244,7 @@ def _verdict(page: Page, seed: int, measure: str) -> Verdict:
     """Find which of the two ways, each alone, gives the higher loss, or turns the final states more."""
     harm = found.experiment(page.bench.box_id, page.bench.sentence, seed).value.harm
     answer = max(found.ALONE, key=harm.__getitem__)
-    listed = ", ".join(f"{page.say(f'positions.way.{way}')} {harm[way]:.3f}" for way in found.WAYS)
+    listed = page.say("common.comma").join(f"{page.say(f'positions.way.{way}')} {harm[way]:.3f}" for way in found.WAYS)
     return Verdict(answer=answer, explanation=page.say("positions.check.because", measure=measure, listed=listed))
 
 

@@ -3,9 +3,10 @@
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+
+from llmkit.doctor import cpu_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +29,10 @@ class Machine:
 def describe_machine() -> Machine:
     """This machine, as the system itself describes it."""
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         torch=torch.__version__,
     )
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

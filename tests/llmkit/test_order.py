@@ -4,37 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from llmkit.reference import load_reference, open_box, open_folder
 from llmkit.trace.order import OrderError, change, read_in_order, shuffle_words, without_positions, word_spans
+from tests.llmkit.random_box import CONFIGS, random_box
 
-SIZES = {"vocab_size": 256, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
-CONFIGS = {
-    "gpt2": transformers.GPT2Config(vocab_size=256, n_positions=64, n_embd=24, n_layer=2, n_head=4),
-    "bert": transformers.BertConfig(**SIZES, intermediate_size=40, max_position_embeddings=64),
-    "llama": transformers.LlamaConfig(**SIZES, intermediate_size=40, num_key_value_heads=2, max_position_embeddings=64),
-}
 IDS = (5, 9, 77, 200, 31, 8)
 ORDER = (3, 0, 1, 4, 2, 5)
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(5)
-    auto = transformers.AutoModelForMaskedLM if request.param == "bert" else transformers.AutoModelForCausalLM
-    model = auto.from_config(CONFIGS[request.param])
-    with torch.no_grad():  # as they start, positions hardly count
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: at for at, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.save(str(path / "tokenizer.json"))
-    return path
+    return random_box(tmp_path_factory.mktemp(request.param), request.param, seed=5)
 
 
 @pytest.mark.parametrize("positions", [True, False], ids=["with", "without"])
