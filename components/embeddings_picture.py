@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from components.charts import SCALE
+from components.theme import ACCENT, QUIET
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Floats = NDArray[np.float32]
 
-ACCENT = "#d9523c"
-QUIET = "#8a8580"
-"""Both can be told from the ground, white or dark; letters take the theme's own colour."""
-
-SCALE = "RdBu"
 LONGEST = 14
 """Characters of a label on an axis; hovering shows all."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,6 +10,7 @@ import streamlit as st
 
 from components import embeddings_engine as found
 from components.embeddings_picture import cloud_plot, layer_lines, likeness_map, neighbour_bars, rows_strip
+from components.figure import draw_note
 from components.frame import Page, Verdict, plain
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def draw_row(page: Page) -> int:
     )
     table = pd.DataFrame(values.T, columns=[str(row) for row in ids]).rename_axis("dimension").reset_index()
     page.figure(rows_strip(values, labels, chosen=token_id - start), key="row", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
     return token_id
 
 
@@ -76,10 +76,10 @@ def draw_neighbours(page: Page, token_id: int) -> None:
     made = found.neighbours(box_id, token_id)
     ids, cosines = made.value.ids[:count], made.value.cosines[:count]
     labels = [found.label(box_id, one) for one in ids]
-    alt = page.say("embeddings.near.alt", token=name, listed=_listed(labels, cosines))
+    alt = page.say("embeddings.near.alt", token=name, listed=_listed(page, labels, cosines))
     table = pd.DataFrame({"id": ids, "token": labels, "cosine": cosines})
     page.figure(neighbour_bars(labels, cosines), key="near", badge=made.badge, alt=alt, data=table)
-    st.html(_line(page.say("embeddings.near.note", token=name, n=len(found.table(box_id).value))))
+    draw_note(page.say("embeddings.near.note", token=name, n=len(found.table(box_id).value)))
 
 
 def draw_cloud(page: Page) -> None:
@@ -112,9 +112,9 @@ def draw_cloud(page: Page) -> None:
     drawing = cloud_plot(cloud.layout, labels, cloud.n_own, names)
     page.figure(drawing, key=f"cloud_{dims}", badge=made.badge, alt=alt, data=table)
     kept = "" if cloud.kept is None else page.say("embeddings.cloud.kept", dims=dims, share=f"{cloud.kept:.0%}")
-    st.html(_line(kept or page.say("embeddings.cloud.careful")))
+    draw_note(kept or page.say("embeddings.cloud.careful"))
     if cloud.cut:
-        st.html(_line(page.say("embeddings.cloud.cut", n=found.MAX_TOKENS)))
+        draw_note(page.say("embeddings.cloud.cut", n=found.MAX_TOKENS))
 
 
 def draw_arithmetic(page: Page) -> None:
@@ -134,17 +134,17 @@ def draw_arithmetic(page: Page) -> None:
         if len(word.ids) > 1:
             pieces = " | ".join(found.label(box_id, one) for one in word.ids)
             key = "embeddings.sum.expected_split" if word is words[3] else "embeddings.sum.split"
-            st.html(_line(page.say(key, word=word.text, n=len(word.ids), pieces=pieces)))
+            draw_note(page.say(key, word=word.text, n=len(word.ids), pieces=pieces))
     made = found.solve(box_id, *words)
     inputs = st.toggle(page.say("embeddings.sum.inputs"), value=True, key="embeddings_inputs")
     shown: Neighbours = made.value.nearest if inputs else made.value.nearest_others
     labels = [found.label(box_id, one) for one in shown.ids]
     line = _ranks(page, made.value, texts[3], len(found.table(box_id).value))
     formula = page.say("embeddings.sum.formula", a=texts[0], b=texts[1], c=texts[2])
-    alt = page.say("embeddings.sum.alt", formula=formula, listed=_listed(labels, shown.cosines), ranks=line)
+    alt = page.say("embeddings.sum.alt", formula=formula, listed=_listed(page, labels, shown.cosines), ranks=line)
     table = pd.DataFrame({"id": shown.ids, "token": labels, "cosine": shown.cosines})
     page.figure(neighbour_bars(labels, shown.cosines), key="sum", badge=made.badge, alt=alt, data=table)
-    st.html(_line(line))
+    draw_note(line)
 
 
 def draw_likeness(page: Page) -> None:
@@ -163,7 +163,7 @@ def draw_likeness(page: Page) -> None:
     table = pd.DataFrame(values, columns=[f"{at}: {one}" for at, one in enumerate(labels)])
     table.insert(0, "token", labels)
     page.figure(likeness_map(values, labels), key="like", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
 
 
 def draw_two_uses(page: Page) -> None:
@@ -210,9 +210,9 @@ def _draw_uses(page: Page, word: str, first: str, second: str) -> None:
     if uses.others:
         table["other_tokens_mean"] = uses.others
     page.figure(layer_lines(lines, stages), key="uses", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
     if max(uses.pieces) > 1:
-        st.html(_line(page.say("embeddings.uses.pieces", word=word, first=uses.pieces[0], second=uses.pieces[1])))
+        draw_note(page.say("embeddings.uses.pieces", word=word, first=uses.pieces[0], second=uses.pieces[1]))
 
 
 def _verdict(page: Page, word: str, first: str, second: str) -> Verdict:
@@ -241,9 +241,5 @@ def _stage(page: Page, stage: int, *, short: bool = False) -> str:
     return str(stage - 2) if short else page.say("embeddings.stage.layer", n=stage - 2)
 
 
-def _listed(labels: Sequence[str], cosines: Sequence[float]) -> str:
-    return ", ".join(f"{label} {cosine:.3f}" for label, cosine in zip(labels, cosines, strict=True))
-
-
-def _line(text: str) -> str:
-    return f'<p class="emb-note"><bdi>{escape(text)}</bdi></p>'
+def _listed(page: Page, labels: Sequence[str], cosines: Sequence[float]) -> str:
+    return page.say("common.comma").join(f"{label} {cosine:.3f}" for label, cosine in zip(labels, cosines, strict=True))

@@ -53,3 +53,8 @@ def shown(*, key: str, badge: Badge, alt: str, data: pd.DataFrame | None, say: W
                     on_click="ignore",
                     type="tertiary",
                 )
+
+
+def draw_note(text: str) -> None:
+    """Draw one line beside a picture. The text may hold anything: it is escaped, and keeps its own direction."""
+    st.html(f'<p class="note"><bdi>{escape(text)}</bdi></p>')

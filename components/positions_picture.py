@@ -9,59 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from components.theme import ACCENT, QUIET
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Floats = NDArray[np.float32]
 
-ACCENT = "#d9523c"
-QUIET = "#8a8580"
-SCALE = "RdBu"
 COLUMNS = 4
 """Turning pairs side by side: as many as a phone can show."""
-
-
-def heat(values: Floats, *, x: str, y: str, height: int = 420) -> go.Figure:
-    """Draw a table of numbers around 0; row 0 on top.
-
-    Args:
-        values: [rows, columns]. x, y: what columns and rows are called. height: in pixels.
-    """
-    import plotly.graph_objects as go
-
-    top = float(np.abs(values).max()) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=np.asarray(values, dtype=np.float32),
-            colorscale=SCALE,
-            zmin=-top,
-            zmax=top,
-            colorbar={"thickness": 12},
-            hovertemplate="%{y} · %{x}: %{z:.4f}<extra></extra>",
-        )
-    )
-    figure.update_xaxes(title={"text": x}, showgrid=False, zeroline=False)
-    figure.update_yaxes(title={"text": y}, showgrid=False, zeroline=False, autorange="reversed")
-    return figure.update_layout(height=height)
-
-
-def line(values: Floats, *, x: str, y: str, marked: int) -> go.Figure:
-    """Draw one number a position, one place marked: [N]."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        go.Scatter(
-            x=np.arange(len(values)),
-            y=np.asarray(values, dtype=np.float32),
-            mode="lines",
-            line={"color": ACCENT, "width": 4},
-            hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-        )
-    )
-    figure.add_vline(x=marked, line={"color": QUIET, "width": 2, "dash": "dash"})
-    figure.update_xaxes(title={"text": x})
-    figure.update_yaxes(title={"text": y})
-    return figure.update_layout(height=300, showlegend=False)
 
 
 def clocks(q: Floats, k: Floats, names: tuple[str, str], labels: Sequence[str]) -> go.Figure:
@@ -107,41 +63,6 @@ def slope_lines(bias: Floats, names: Sequence[str], *, x: str, y: str) -> go.Fig
     figure.update_xaxes(title={"text": x})
     figure.update_yaxes(title={"text": y})
     return figure.update_layout(height=360, showlegend=False)
-
-
-def bars(groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *, x: str, digits: int = 3) -> go.Figure:
-    """Draw bars from left to right, one group of values a label; the last group in the accent colour.
-
-    Args:
-        groups: name and values of each. labels: one a place, the first on top. x: what is measured.
-    """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for at, (name, values) in enumerate(groups):
-        figure.add_trace(
-            go.Bar(
-                x=np.asarray(values, dtype=np.float32),
-                y=np.arange(len(labels)),
-                name=escape(name),
-                orientation="h",
-                marker={"color": ACCENT if at == len(groups) - 1 else QUIET},
-                text=[f"{value:.{digits}f}" for value in values],
-                textposition="outside",
-                cliponaxis=False,
-                hovertemplate="%{x:.4f}<extra></extra>",
-            )
-        )
-    ticks = [escape(label if len(label) <= 16 else label[:15] + "…") for label in labels]
-    top = max((float(value) for _, values in groups for value in values), default=0.0)
-    figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(labels))), ticktext=ticks, autorange="reversed", showgrid=False
-    )
-    figure.update_xaxes(title={"text": x}, range=[0, top * 1.25 or 1.0])
-    height = 110 + len(labels) * (26 + 18 * (len(groups) - 1))
-    return figure.update_layout(
-        height=height, barmode="group", showlegend=len(groups) > 1, legend={"orientation": "h", "y": 1.12}
-    )
 
 
 def _path(pieces: Sequence[NDArray[np.float64]], style: dict[str, object], name: str | None) -> go.Scatter:

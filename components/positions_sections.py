@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from html import escape
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from components import positions_engine as found
-from components.embeddings_engine import label as token_label
-from components.engine import Made
+from components.charts import bars, heat, line
+from components.figure import draw_note
 from components.frame import Page, Verdict, plain
-from components.positions_engine import Experiment, Way
-from components.positions_picture import bars, clocks, heat, line, slope_lines
+from components.positions_engine import Way
+from components.positions_picture import clocks, slope_lines
+from components.readings import draw_next, draw_turned
+from components.theme import ACCENT
 
 BASES = (10, 100, 1_000, 10_000, 100_000)
 USUAL = (64, 64, 10_000)
 """Length, d_model and base that the waves begin with."""
 CLOCKS = 8
 """Turning pairs drawn, from the fastest to the slowest."""
-TOP = 8
-"""Next tokens drawn."""
 SHUFFLED: Way = "shuffled"
 
 
@@ -42,14 +41,14 @@ def draw_waves(page: Page) -> None:
     alt = page.say("positions.waves.alt", length=length, d_model=d_model, base=base)
     table = pd.DataFrame(waves.rows).rename_axis("position").reset_index()
     page.figure(heat(waves.rows, x=dimension, y=position), key="waves", badge=made.badge, alt=alt, data=table)
-    st.html(_line(page.say("positions.waves.note")))
+    draw_note(page.say("positions.waves.note"))
     alike = waves.likeness[0]
     near = f"{alike[1]:.3f}"
     alt = page.say("positions.alike.alt", near=near, far=f"{alike[-1]:.3f}", last=length - 1)
     axes = {"x": page.say("positions.axis.distance"), "y": page.say("positions.axis.cosine")}
     table = pd.DataFrame({"distance": np.arange(length), "cosine": alike})
     page.figure(line(alike, **axes, marked=0), key="alike", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
 
 
 def draw_learned(page: Page) -> None:
@@ -63,7 +62,7 @@ def draw_learned(page: Page) -> None:
     page.count("part.dimension", config.d_model)
     chosen = found.table_box(box_id)
     if chosen != box_id:
-        st.html(_line(page.say("positions.learned.other", box=box_id, other=chosen)))
+        draw_note(page.say("positions.learned.other", box=box_id, other=chosen))
     rows, likeness = made.value.rows, made.value.likeness
     alt = page.say("positions.learned.alt", box=chosen, n=len(rows), dims=rows.shape[1])
     position, dimension = page.say("positions.axis.position"), page.say("positions.axis.dimension")
@@ -79,7 +78,7 @@ def draw_learned(page: Page) -> None:
     axes = {"x": position, "y": page.say("positions.axis.cosine")}
     table = pd.DataFrame({"position": np.arange(len(rows)), "cosine": likeness[at]})
     page.figure(line(likeness[at], **axes, marked=at), key="learned_near", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
 
 
 def draw_rotary(page: Page) -> None:
@@ -89,7 +88,7 @@ def draw_rotary(page: Page) -> None:
     made = found.turning(bench.box_id, bench.sentence)
     turning = made.value
     if not turning.own:
-        st.html(_line(page.say("positions.rotary.borrowed", box=bench.box_id)))
+        draw_note(page.say("positions.rotary.borrowed", box=bench.box_id))
     columns = st.columns(2)
     last = found.PLACES - 1
     distance = columns[1].slider(page.say("positions.rotary.distance"), 0, last // 2, 4, key="positions_distance")
@@ -110,7 +109,7 @@ def draw_rotary(page: Page) -> None:
         table[f"{name}_first"], table[f"{name}_second"] = hands[:, 0], hands[:, 1]
     drawing = clocks(turning.q[query, pairs], turning.k[first, pairs], names, labels)
     page.figure(drawing, key="clocks", badge=made.badge, alt=alt, data=table)
-    st.html(_line(page.say("positions.rotary.hands")))
+    draw_note(page.say("positions.rotary.hands"))
     diagonal = turning.scores.diagonal(-distance)
     alt = page.say(
         "positions.rotary.score",
@@ -127,7 +126,7 @@ def draw_rotary(page: Page) -> None:
     )
     table = pd.DataFrame(turning.scores).rename_axis("query_pos").reset_index()
     page.figure(drawing, key="turned_scores", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
 
 
 def draw_alibi(page: Page) -> None:
@@ -141,7 +140,7 @@ def draw_alibi(page: Page) -> None:
     table = pd.DataFrame(bias).assign(slope=slopes).rename_axis("head").reset_index()
     axes = {"x": page.say("positions.axis.distance"), "y": page.say("positions.alibi.bias")}
     page.figure(slope_lines(bias, names, **axes), key="alibi", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
+    draw_note(alt)
 
 
 def draw_experiment(page: Page) -> None:
@@ -161,8 +160,8 @@ def draw_experiment(page: Page) -> None:
         return
     tried = made.value
     names = {way: page.say(f"positions.way.{way}") for way in found.WAYS}
-    st.html(_line(" | ".join(tried.labels[at] for at in tried.readings[SHUFFLED].order)))
-    measure = page.say("positions.shuffle.loss" if tried.predicts else "positions.shuffle.turn")
+    draw_note(" | ".join(tried.labels[at] for at in tried.readings[SHUFFLED].order))
+    measure = page.say("positions.shuffle.loss" if tried.predicts else "common.turned.axis")
     harm = [tried.harm[way] for way in found.WAYS]
     listed = page.say("common.comma").join(f"{names[way]} {tried.harm[way]:.3f}" for way in found.WAYS)
     alt = page.say("positions.shuffle.alt", measure=measure, listed=listed)
@@ -171,7 +170,7 @@ def draw_experiment(page: Page) -> None:
     page.figure(drawing, key="harm", badge=made.badge, alt=alt, data=table)
     causal = found.config(bench.box_id).causal
     key = "positions.shuffle.causal" if causal else "positions.shuffle.blind"
-    st.html(_line(page.say(key, delta=f"{tried.blind:.2g}")))
+    draw_note(page.say(key, delta=f"{tried.blind:.2g}"))
     way = st.radio(
         page.say("positions.shuffle.way"),
         found.WAYS[1:],
@@ -181,10 +180,11 @@ def draw_experiment(page: Page) -> None:
     )
     if way != SHUFFLED:
         page.tick("do.shuffle")
-    if tried.predicts:
-        _draw_next(page, tried, way, made)
+    before, after = tried.readings["as_is"].probs, tried.readings[way].probs
+    if before is not None and after is not None:
+        draw_next(page, before, after, names=(names["as_is"], names[way]), badge=made.badge)
     else:
-        _draw_turned(page, tried, way, made)
+        draw_turned(page, tried.labels, tried.turned[way], name=names[way], badge=made.badge)
     page.check(
         "harm",
         question=page.say("positions.check.question", box=plain(bench.box_id), measure=measure),
@@ -202,44 +202,6 @@ def draw_source(page: Page) -> None:
             st.code(inspect.getsource(part), language="python")
 
 
-def _draw_next(page: Page, tried: Experiment, way: Way, made: Made[Experiment]) -> None:
-    """Draw the next-token distribution of both readings: the likeliest of either."""
-    before, after = tried.readings["as_is"].probs, tried.readings[way].probs
-    if before is None or after is None:
-        raise TypeError("a box that predicts gives probabilities")
-    ids = list(dict.fromkeys([*before.argsort()[::-1][:TOP].tolist(), *after.argsort()[::-1][: TOP // 2].tolist()]))
-    labels = [token_label(page.bench.box_id, one) for one in ids]
-    names = (page.say("positions.way.as_is"), page.say(f"positions.way.{way}"))
-    st.subheader(page.say("positions.next.title"))
-    alt = page.say(
-        "positions.next.alt",
-        before=labels[0],
-        p=f"{before[ids[0]]:.3f}",
-        way=names[1],
-        after=token_label(page.bench.box_id, int(after.argmax())),
-        r=f"{after.max():.3f}",
-    )
-    table = pd.DataFrame({"id": ids, "token": labels, "as_is": before[ids], way: after[ids]})
-    axis = page.say("positions.next.axis")
-    drawing = bars([(names[0], before[ids].tolist()), (names[1], after[ids].tolist())], labels, x=axis)
-    page.figure(drawing, key="next", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
-
-
-def _draw_turned(page: Page, tried: Experiment, way: Way, made: Made[Experiment]) -> None:
-    """Draw how far each token's final state turned, for a box that predicts no next token."""
-    turned = tried.turned[way]
-    most = int(turned.argmax())
-    st.subheader(page.say("positions.turned.title"))
-    alt = page.say("positions.turned.alt", token=tried.labels[most], turn=f"{turned[most]:.3f}")
-    table = pd.DataFrame({"token": tried.labels, "turn": turned})
-    drawing = bars(
-        [(page.say(f"positions.way.{way}"), turned.tolist())], tried.labels, x=page.say("positions.shuffle.turn")
-    )
-    page.figure(drawing, key="turned", badge=made.badge, alt=alt, data=table)
-    st.html(_line(alt))
-
-
 def _verdict(page: Page, seed: int, measure: str) -> Verdict:
     """Find which of the two ways, each alone, gives the higher loss, or turns the final states more."""
     harm = found.experiment(page.bench.box_id, page.bench.sentence, seed).value.harm
@@ -248,8 +210,4 @@ def _verdict(page: Page, seed: int, measure: str) -> Verdict:
     return Verdict(answer=answer, explanation=page.say("positions.check.because", measure=measure, listed=listed))
 
 
-_MARK = {"symbol": "circle-open", "size": 16, "color": "#d9523c", "line": {"width": 4}}
-
-
-def _line(text: str) -> str:
-    return f'<p class="pos-note"><bdi>{escape(text)}</bdi></p>'
+_MARK = {"symbol": "circle-open", "size": 16, "color": ACCENT, "line": {"width": 4}}

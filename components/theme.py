@@ -10,6 +10,10 @@ import streamlit as st
 from components import pictograms
 
 _STYLE = Path(__file__).with_name("sheet.css")
+ACCENT = "#d9523c"
+QUIET = "#8a8580"
+"""Colours of plots: both can be told from the ground, white or dark; letters take the theme's own colour."""
+
 ICON = str(Path(__file__).with_name("icon.svg"))
 
 

@@ -282,7 +282,7 @@ def _unknown(tokenizer: Tokenizer, encoding: Encoding) -> int:
 
 def _in_words(page: Page, encoding: Encoding) -> str:
     """The picture in words: the first tokens with their ids."""
-    listed = ", ".join(
+    listed = page.say("common.comma").join(
         f"{label} = {token_id}" for label, token_id in zip(encoding.labels[:60], encoding.ids[:60], strict=True)
     )
     return page.say("tokens.cut.alt", n=len(encoding), listed=listed)

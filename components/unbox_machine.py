@@ -87,7 +87,7 @@ def _speeds(page: Page, found: Measurement, badge: Badge) -> None:
     top = max(speed.gflops or 0.0 for speed in found.speeds)
     bars = "".join(_bar(page, speed, top) for speed in found.speeds)
     best = say("unbox.machine.fastest", dtype=found.fastest, device=found.device_name, s=f"{found.seconds:.1f}")
-    alt = f"{best} " + ", ".join(f"{speed.dtype}: {_rate(page, speed)}" for speed in found.speeds)
+    alt = f"{best} " + page.say("common.comma").join(f"{speed.dtype}: {_rate(page, speed)}" for speed in found.speeds)
     data = pd.DataFrame(
         [(found.device, speed.dtype, speed.gflops, speed.width, speed.runs) for speed in found.speeds],
         columns=["device", "dtype", "gflops", "width", "runs"],
@@ -119,7 +119,7 @@ def _versions(page: Page, found: tuple[Package, ...]) -> None:
     """List the packages; where one is not the pinned version, say so."""
     wrong = [package for package in found if not package.fits]
     if wrong:
-        names = ", ".join(f"{package.name} {package.pinned}" for package in wrong)
+        names = page.say("common.comma").join(f"{package.name} {package.pinned}" for package in wrong)
         st.warning(page.say("unbox.machine.versions_differ", names=names))
     versions = " · ".join(f"{package.name} {package.installed or '–'}" for package in found)
     st.html(f"<p>{escape(versions)}</p>")

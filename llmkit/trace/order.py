@@ -10,7 +10,7 @@ import regex
 import torch
 from numpy.typing import NDArray
 
-from llmkit.parts import Block, Positions, Transformer
+from llmkit.parts import Block, Positions, Tap, Transformer, untouched
 from llmkit.reference import Assembled
 from llmkit.tokens import Encoding
 from llmkit.trace.trace import Recorder, Value
@@ -108,14 +108,17 @@ def without_positions(model: Transformer) -> Transformer:
     )
 
 
-def read_in_order(box: Assembled, ids: Sequence[int], order: Sequence[int], *, positions: bool = True) -> Reading:
+def read_in_order(
+    box: Assembled, ids: Sequence[int], order: Sequence[int], *, positions: bool = True, tap: Tap = untouched
+) -> Reading:
     """Read tokens in an order of their own.
 
     Args:
         box: an opened box. ids: [T], the text's tokens, at most the box's ``max_seq_len``.
         order: [T], which of them stands at each place. positions: False takes the positional encoding away.
+        tap: an intervention on the values on their way.
     """
-    recorder = Recorder(_KEPT)
+    recorder = Recorder(_KEPT, tap)
     model = box.model if positions else without_positions(box.model)
     read = torch.tensor([[ids[at] for at in order]], device=box.device)
     with torch.inference_mode():

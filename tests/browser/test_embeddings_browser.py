@@ -30,7 +30,7 @@ def test_figures_fit_a_phone(visit, locale: str) -> None:
     page = visit(width=375, locale=locale).open("embeddings", lang=locale, box=BOX, sentence="the movie 鬱 😀 " * 3)
     expect(page.locator(".js-plotly-plot")).to_have_count(6)
     edges = page.evaluate(
-        "() => [...document.querySelectorAll('.js-plotly-plot, .emb-note')].map(n => n.getBoundingClientRect().right)"
+        "() => [...document.querySelectorAll('.js-plotly-plot, .note')].map(n => n.getBoundingClientRect().right)"
     )
     assert max(edges) <= 375
 

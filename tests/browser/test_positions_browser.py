@@ -28,7 +28,7 @@ def test_figures_fit_a_phone(visit, locale: str) -> None:
     page = visit(width=375, locale=locale).open("positions", lang=locale, box=BOX, sentence="the movie was 鬱 😀 good")
     expect(page.locator(".js-plotly-plot")).to_have_count(FIGURES)
     edges = page.evaluate(
-        "() => [...document.querySelectorAll('.js-plotly-plot, .pos-note')].map(n => n.getBoundingClientRect().right)"
+        "() => [...document.querySelectorAll('.js-plotly-plot, .note')].map(n => n.getBoundingClientRect().right)"
     )
     assert max(edges) <= 375
 
