@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from components import engine
 from components.engine import Made
+from components.workbench import DEFAULT_BOX
 
 if TYPE_CHECKING:
     from llmkit.trace import Value
@@ -111,6 +113,12 @@ def one_head(box_id: str, text: str, layer: int, head: int) -> Made[OneHead]:
     return Made(value=made, badge=traced.badge)
 
 
+def queries_and_keys(box_id: str, text: str, layer: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a layer's queries, [H, T, Dh], and keys, [K, T, Dh]."""
+    trace = engine.trace(box_id, text, PARTS, max_tokens=MAX_TOKENS).value
+    return _plain(trace["q"][layer]), _plain(trace["k"][layer])
+
+
 def roles(box_id: str, text: str) -> Made[HeadRoles]:
     """Return what each head does: on the text, and on a repeated run of tokens for induction."""
     return _roles(box_id, engine.fingerprint(box_id), text)
@@ -131,14 +139,20 @@ def roles_frame(found: HeadRoles) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pair_frame(labels: tuple[str, ...], weights: NDArray[np.float32], *, causal: bool) -> pd.DataFrame:
-    """Return one head's weights, one row a pair of tokens that may see each other."""
+def pair_frame(labels: tuple[str, ...], tables: Mapping[str, NDArray[np.float32]], *, causal: bool) -> pd.DataFrame:
+    """Return one head's tables ("weight": [T, T]), one row a pair of tokens that may see each other."""
     T = len(labels)
     query, key = np.tril_indices(T) if causal else np.indices((T, T)).reshape(2, -1)
     name = np.asarray(labels, dtype=object)
-    return pd.DataFrame(
-        {"query": query, "key": key, "query_token": name[query], "key_token": name[key], "weight": weights[query, key]}
-    )
+    pairs = {"query": query, "key": key, "query_token": name[query], "key_token": name[key]}
+    return pd.DataFrame({**pairs, **{column: values[query, key] for column, values in tables.items()}})
+
+
+def family_boxes(box_id: str) -> dict[Family, str | None]:
+    """Return a box of each family: the learner's own, else the first that is here, else None."""
+    own = engine.open_box(box_id).family
+    here = {family_of(one): one for one in reversed(engine.boxes_here(DEFAULT_BOX))}
+    return {family: box_id if family == own else here.get(family) for family in FAMILIES}
 
 
 def family_of(box_id: str) -> Family | None:

@@ -138,13 +138,13 @@ def _rounded(values: Floats) -> torch.Tensor:
 
 
 def _page(made: str, labels: Sequence[str]) -> str:
-    """Make bertviz's HTML a whole page that needs no other machine, with the tokens as text."""
+    """Make bertviz's HTML a page that needs no other machine, with the tokens as text."""
     body = _COMMENT.sub("", _CONFIG.sub("", _LOADER.sub("", made)))
     body = _PLACE.sub(lambda match: _as_script_text(labels[int(match[1])]), body)
     scripts = "".join(
         f"<script>{(_HERE / 'vendor' / name).read_text(encoding='utf-8')}</script>" for name in _LIBRARIES
     )
-    return f"<!doctype html><meta charset=utf-8>{scripts}<script>{_SHIM}</script>{body}"
+    return f"{scripts}<script>{_SHIM}</script>{body}"
 
 
 def _as_script_text(value: Any) -> str:

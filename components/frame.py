@@ -44,7 +44,7 @@ class Page:
     bench: Workbench
     _kit: DeltaGenerator = field(init=False, repr=False)
 
-    def say(self, key: str, **values: object) -> str:
+    def say(self, key: str, /, **values: object) -> str:
         """Return a text of the guide in the page's language: `page.say("tokens.title")`.
 
         Raises:

@@ -34,7 +34,7 @@ class Words:
     lang: str
     texts: Mapping[str, str] = field(repr=False)
 
-    def __call__(self, key: str, **values: object) -> str:
+    def __call__(self, key: str, /, **values: object) -> str:
         text = self.texts[key]
         return text.format(**values) if values else text
 

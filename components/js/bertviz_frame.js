@@ -20,7 +20,7 @@ function buildFrame(root) {
     const colours = readPalette(root);
     const dark = inkOn(colours.paper) === "#fff";
     const ground = `:root { color-scheme: ${dark ? "dark" : "light"} } body { background: ${rgb(colours.paper)}; color: ${rgb(colours.ink)} }`;
-    const page = (dark ? data.html.replaceAll('"display_mode": "light"', '"display_mode": "dark"') : data.html)
+    const page = "<!doctype html>" + (dark ? data.html.replaceAll('"display_mode": "light"', '"display_mode": "dark"') : data.html)
       + `<style>${ground}${STYLES}</style><script>document.body.className = "${data.view}";${TELL_HEIGHT}</script>`;
     if (page === shown) return;
     shown = page;

@@ -1,0 +1,18 @@
+"""Step 1-4, Self-attention: who looks at whom, what each head does, how, and what is lost without it."""
+
+from components import attention_more as more
+from components import attention_sections as sections
+from components.frame import sheet
+
+with sheet("attention") as page:
+    layer, head = sections.draw_explorer(page)
+    sections.draw_gallery(page)
+    sections.draw_steps(page, layer, head)
+    page.warn()
+    with page.guard():
+        more.draw_off(page, layer, head)
+    with page.guard():
+        more.draw_families(page)
+    with page.guard():
+        more.draw_views(page, layer, head)
+    sections.draw_source(page)
