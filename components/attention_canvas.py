@@ -54,7 +54,7 @@ def draw_explorer(heads: Heads, roles: HeadRoles, say: Words, *, on_chosen: Call
         on_chosen: called when the learner has settled on a layer and head.
 
     Returns:
-        the component's state: ``.chosen``, [layer, head] or None; ``.hovered``, true in the run after the first hover.
+        the component's state: ``.chosen``, [layer, head] or None; ``.hovered``, true once a token was pointed at.
     """
     names = role_names(say)
     return _explorer(
@@ -164,4 +164,9 @@ def draw_steps(heads: Heads, one: OneHead, say: Words, *, layer: int, head: int)
 def _scores(roles: HeadRoles, layer: int, head: int, say: Words) -> str:
     """A head's scores in one line, greatest first."""
     found = sorted(((float(score[layer, head]), name) for name, score in roles.scores.items()), reverse=True)
-    return " · ".join(f"{say(f'attention.role.{name}')} {value:.2f}" for value, name in found)
+    return " · ".join(f"{say(f'attention.role.{name}')} {_signed(value)}" for value, name in found)
+
+
+def _signed(value: float) -> str:
+    """Two decimals with a true minus sign, and no minus before nothing."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")

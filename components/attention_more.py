@@ -162,13 +162,14 @@ def _draw_each(page: Page) -> None:
     asked = (bench.box_id, bench.sentence)
     trying = st.session_state.get(_TRYING) == asked
     st.subheader(page.say("attention.each.title"))
+    place = st.empty()
     if not trying:
-        draw_note(page.say("attention.each.note"))
-        st.button(page.say("attention.each.run"), key="attention_each", on_click=_try, args=(asked,))
+        with place.container():
+            draw_note(page.say("attention.each.note"))
+            st.button(page.say("attention.each.run"), key="attention_each", on_click=_try, args=(asked,))
         return
     layers = found.heads(*asked).value.n_layers
     rows = []
-    place = st.empty()
     with place.container():
         st.button(page.say("attention.each.stop"), key="attention_each_stop", on_click=_try, args=(None,))
         progress = st.progress(0.0)
@@ -232,7 +233,9 @@ def _verdict(page: Page, suspects: tuple[Pair, ...]) -> Verdict:
     bench = page.bench
     found_out = {pair: changes.switched_off(bench.box_id, bench.sentence, (pair,)).value for pair in suspects}
     answer = max(suspects, key=lambda pair: found_out[pair].harm)
-    listed = page.say("common.comma").join(f"{_name(page, pair)} {one.harm:+.3f}" for pair, one in found_out.items())
+    listed = page.say("common.comma").join(
+        f"{_name(page, pair)} {_signed(one.harm)}" for pair, one in found_out.items()
+    )
     measure = _measure(page, found_out[answer])
     return Verdict(answer=_key(answer), explanation=page.say("attention.check.because", measure=measure, listed=listed))
 
@@ -243,7 +246,7 @@ def _cost(page: Page, change: Change, n: int, of: int) -> str:
     if not change.predicts or change.whole.loss is None or change.without.loss is None:
         return page.say("attention.off.turned", n=n, of=of, turn=f"{change.harm:.3f}")
     before, after = f"{change.whole.loss:.3f}", f"{change.without.loss:.3f}"
-    return page.say("attention.off.loss", n=n, of=of, before=before, after=after, harm=f"{change.harm:+.3f}")
+    return page.say("attention.off.loss", n=n, of=of, before=before, after=after, harm=_signed(change.harm))
 
 
 def _measure(page: Page, change: Change) -> str:
@@ -256,6 +259,11 @@ def _name(page: Page, pair: Pair) -> str:
 
 def _role(page: Page, roles: tuple[tuple[str, ...], ...], pair: Pair) -> str:
     return page.say(f"attention.role.{roles[pair[0]][pair[1]]}")
+
+
+def _signed(harm: float) -> str:
+    """Three decimals with their sign; nothing has none."""
+    return f"{round(harm, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def _key(pair: Pair) -> str:

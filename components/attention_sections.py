@@ -16,7 +16,7 @@ from components.figure import draw_note
 from components.frame import Page
 
 _CHOSEN = "attention_head"
-"""Where this session keeps the layer and head that it looks at: from page to page, and in the address."""
+"""Where this session keeps the layer and head that it looks at, from page to page; the explorer keeps the address."""
 
 
 def draw_explorer(page: Page) -> tuple[int, int]:
@@ -83,10 +83,10 @@ def draw_source(page: Page) -> None:
 
 
 def _settle() -> None:
-    """Keep the head that the learner has settled on, here and in the address."""
+    """Keep the head that the learner has settled on."""
     chosen = st.session_state["attention_explorer"].get("chosen")
     if chosen:
-        st.session_state[_CHOSEN] = st.query_params["head"] = ".".join(str(int(at)) for at in chosen)
+        st.session_state[_CHOSEN] = ".".join(str(int(at)) for at in chosen)
 
 
 def _looked_at(heads: Heads, usual: tuple[int, int]) -> tuple[int, int]:

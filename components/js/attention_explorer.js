@@ -176,7 +176,7 @@ function buildExplorer(root) {
     if (pin) pinned = newQuery;
     if (!hovered) {
       hovered = true;
-      hooks.setTriggerValue("hovered", true);
+      hooks.setStateValue("hovered", true);
     }
     draw();
   }
@@ -194,7 +194,12 @@ function buildExplorer(root) {
     tellHead(layer, head, "explorer");
     wanted = [layer, head];
     clearTimeout(timer);
-    timer = setTimeout(() => hooks.setStateValue("chosen", wanted), 250);
+    timer = setTimeout(() => {
+      const url = new URL(window.location);
+      url.searchParams.set("head", wanted.join("."));
+      window.history.replaceState(window.history.state, "", url);
+      hooks.setStateValue("chosen", wanted);
+    }, 250);
   }
 
   function follow(event) {

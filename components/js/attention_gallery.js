@@ -38,10 +38,12 @@ function buildGallery(root) {
     const colours = readPalette(view), family = fontOf(view);
     if (repaint) paint(colours);
     const room = canvas.parentElement.clientWidth, layers = data.roles.length / data.heads;
-    const edge = 38, gap = 5, strip = 18;
-    const size = clamp(Math.floor((room - edge) / data.heads) - gap, 26, data.large ? 120 : 44);
-    const block = edge + data.heads * (size + gap) + 18;
-    const blocks = clamp(Math.floor((room + 18) / block), 1, layers);
+    const edge = 38, gap = 5, strip = 18, between = 18;
+    const sizeIn = (blocks) => Math.floor(((room + between) / blocks - edge - between) / data.heads) - gap;
+    let blocks = 1;
+    while (blocks < layers && sizeIn(blocks + 1) >= 30) blocks++;
+    const size = clamp(sizeIn(blocks), 26, data.large ? 120 : 44);
+    const block = edge + data.heads * (size + gap) + between;
     perBlock = Math.ceil(layers / blocks);
     const top = 22, tall = size + strip + gap;
     const pen = prepare(canvas, Math.max(blocks * block, 60), top + perBlock * tall + 8);

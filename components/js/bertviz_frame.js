@@ -4,10 +4,13 @@ const STYLES = `
   body { margin: 0; overflow-y: hidden; }
   select { font: inherit; min-height: 2rem; }
   .head text { fill: currentColor; }
+  .head svg { min-width: 24rem; }
+  .neuron svg { min-width: 60rem; }
+  .neuron > div { background: transparent !important; }
   .neuron #layer, .neuron .dropdown-label:first-of-type { display: none; }
 `;
 const TELL_HEIGHT = `new ResizeObserver(() => {
-  parent.postMessage({ guideFrameHeight: document.documentElement.scrollHeight }, "*");
+  parent.postMessage({ guideFrameHeight: Math.ceil(document.body.getBoundingClientRect().height) + 20 }, "*");
 }).observe(document.body);`;
 
 function buildFrame(root) {
