@@ -162,21 +162,18 @@ def _draw_each(page: Page) -> None:
     asked = (bench.box_id, bench.sentence)
     trying = st.session_state.get(_TRYING) == asked
     st.subheader(page.say("attention.each.title"))
-    place = st.empty()
+    place, way_out = st.empty(), st.empty()
     if not trying:
-        with place.container():
-            draw_note(page.say("attention.each.note"))
-            st.button(page.say("attention.each.run"), key="attention_each", on_click=_try, args=(asked,))
+        way_out.button(page.say("attention.each.run"), key="attention_each", on_click=_try, args=(asked,))
         return
     layers = found.heads(*asked).value.n_layers
     rows = []
-    with place.container():
-        st.button(page.say("attention.each.stop"), key="attention_each_stop", on_click=_try, args=(None,))
-        progress = st.progress(0.0)
-        for layer in range(layers):
-            progress.progress(layer / layers, text=page.say("attention.each.progress", layer=layer, n=layers))
-            rows.append(changes.each_alone(*asked, layer))
+    way_out.button(page.say("attention.each.stop"), key="attention_each_stop", on_click=_try, args=(None,))
+    for layer in range(layers):
+        place.progress(layer / layers, text=page.say("attention.each.progress", layer=layer, n=layers))
+        rows.append(changes.each_alone(*asked, layer))
     place.empty()
+    way_out.empty()
     harm = np.stack([made.value for made in rows])
     worst = tuple(int(at) for at in np.unravel_index(int(harm.argmax()), harm.shape))
     measure = _measure(page, changes.switched_off(*asked, ()).value)

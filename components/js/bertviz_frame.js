@@ -3,7 +3,7 @@
 const STYLES = `
   body { margin: 0; overflow-y: hidden; }
   select { font: inherit; min-height: 2rem; }
-  .head text { fill: currentColor; }
+  .head text, .model text { fill: currentColor; }
   .head svg { min-width: 24rem; }
   .neuron svg { min-width: 60rem; }
   .neuron > div { background: transparent !important; }
