@@ -46,12 +46,14 @@ def write_box(
         folder: of the box; an older one is replaced once the new one is whole.
         command: what was typed to train.
         about: for a source's name, where its text comes from and its licence.
-        prompts: each is continued once for each seed from 0 to 9, and every continuation is shown.
+        prompts: each is continued once for each seed from 0 to 9, and every continuation is shown; those with more
+            tokens than the model has positions are left out.
         sampling: how tokens are drawn.
 
     Raises:
-        ValueError: when the run has not begun.
+        ValueError: when the run has not begun, or the folder holds something that is no box of this kind.
     """
+    require_place(folder)
     log = read_log(run.folder / "log.jsonl")
     if not log:
         raise ValueError(f"{run.folder} holds no log: train first")
@@ -65,7 +67,7 @@ def write_box(
         "command": command,
         "config": asdict(run.config),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "machine": json.loads((run.folder / "machine.json").read_text()),
+        "machine": json.loads((run.folder / "machine.json").read_text(encoding="utf-8")),
         "tokens_per_epoch": run.corpus.tokens_per_epoch,
         "sources": [asdict(f) | {"about": (about or {}).get(f.name, "")} for f in run.corpus.figures],
         "end": {key: log[-1][key] for key in ("step", "tokens", "seconds", "share")} | {"held_out": _score(run, model)},
@@ -79,19 +81,28 @@ def write_box(
                 ],
             }
             for prompt in prompts
+            if len(run.tokenizer.encode(prompt).ids) <= run.config.max_seq_len
         ],
     }
     short = shorten(log)
-    (half / "training.json").write_text(_json(facts))
-    (half / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in short))
-    (half / "curve.svg").write_text(draw_curve(short))
-    (half / "README.md").write_text(card(facts, short, name=folder.name))
+    (half / "training.json").write_text(_json(facts), encoding="utf-8")
+    (half / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in short), encoding="utf-8")
+    (half / "curve.svg").write_text(draw_curve(short), encoding="utf-8")
+    (half / "README.md").write_text(card(facts, short, name=folder.name), encoding="utf-8")
     _swap(half, folder)
+
+
+def require_place(folder: Path) -> None:
+    """Raise ``ValueError`` unless a box can be written here: nothing is replaced but an older box."""
+    if not folder.name or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"{folder} is no name for a box's folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "training.json").exists():
+        raise ValueError(f"{folder} holds something else than a box; name a folder that does not exist")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The steps of a run's ``log.jsonl``, each as the fields of ``Progress``."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def shorten(log: Sequence[Mapping[str, Any]], *, every: int = 20) -> list[dict[str, Any]]:
@@ -165,7 +176,8 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
                 "eos_token_id": end,
                 "dtype": "float16",
             }
-        )
+        ),
+        encoding="utf-8",
     )
     (folder / "generation_config.json").write_text(
         _json(
@@ -177,7 +189,8 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
                 "eos_token_id": end,
                 "pad_token_id": end,
             }
-        )
+        ),
+        encoding="utf-8",
     )
     run.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "tokenizer_config.json").write_text(
@@ -191,7 +204,8 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
                 "eos_token": END_OF_TEXT,
                 "unk_token": END_OF_TEXT,
             }
-        )
+        ),
+        encoding="utf-8",
     )
 
 

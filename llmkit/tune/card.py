@@ -120,6 +120,8 @@ The run was ended by the clock, so a faster or slower machine makes other weight
 
 def _losses(facts: Facts) -> str:
     names = list(facts["end"]["held_out"])
+    if not names:
+        return "## Loss on held-out text\n\nNot measured: the text is so small that none of it was held out.\n"
     points = [*facts["kept"], {"folder": "this box", **facts["end"]}]
     rows = [
         f"| {p['folder']} | {p['step']:,} | {p['tokens']:,} | "
@@ -140,16 +142,18 @@ Nats per token / bits per byte of UTF-8, over all held-out text, with the weight
 
 
 def _curve(log: Sequence[Mapping[str, Any]]) -> str:
+    picture = "![loss against tokens seen](curve.svg)\n"
     measured = [row for row in log if row["held_out"]]
-    names = list(measured[0]["held_out"]) if measured else []
+    if not measured:
+        return picture
+    names = list(measured[0]["held_out"])
     rows = [
         f"| {row['step']:,} | {row['tokens']:,} | {row['loss']:.3f} | "
         + " | ".join(f"{row['held_out'][n]:.3f}" for n in names)
         + " |"
         for row in measured
     ]
-    return f"""![loss against tokens seen](curve.svg)
-
+    return f"""{picture}
 <details><summary>The curve as numbers (at most 64 held-out windows a source; training loss is the mean since the row
 before in log.jsonl)</summary>
 
@@ -162,6 +166,8 @@ before in log.jsonl)</summary>
 
 
 def _samples(facts: Facts) -> str:
+    if not facts["samples"]:
+        return ""
     sampling = facts["sampling"]
     blocks: list[str] = []
     seeds = 0

@@ -45,6 +45,10 @@ def pretrain_command(
     from llmkit.tune.pretrain import PretrainConfig, Run
 
     try:
+        if box is not None:
+            from llmkit.tune.box import require_place
+
+            require_place(box)
         config = PretrainConfig(
             vocab_size=vocab_size,
             d_model=d_model,
@@ -58,7 +62,10 @@ def pretrain_command(
             minutes=minutes,
             seed=seed,
         )
-        run = Run(config, tuple(_sources(text, data)), out)
+        sources = tuple(_sources(text, data))
+        if not sources:
+            raise ValueError("give --text or --data: something must be read")
+        run = Run(config, sources, out)
     except ValueError as error:  # a setting, or a text, that no run can be made of
         raise typer.BadParameter(str(error)) from error
 
@@ -96,6 +103,8 @@ def _sources(text: Sequence[str], data: Sequence[str]) -> "Iterator[Source]":
     for item in text:
         name, _, rest = item.partition("=")
         path, repeats = _repeats(rest)
+        if not name or not path:
+            raise ValueError(f"--text takes NAME=PATH, not “{item}”")
         yield Source(name=name, documents=read_text(Path(path)), repeats=repeats)
     for item in data:
         from llmkit.shelf import open_data
@@ -106,5 +115,9 @@ def _sources(text: Sequence[str], data: Sequence[str]) -> "Iterator[Source]":
 
 def _repeats(item: str) -> tuple[str, int]:
     """``x*3`` → (``x``, 3); without a star once."""
-    name, _, times = item.partition("*")
-    return name, int(times or 1)
+    name, star, times = item.rpartition("*")
+    if not star:
+        return item, 1
+    if not times.isdecimal():
+        raise ValueError(f"after the * in “{item}” comes a whole number")
+    return name, int(times)

@@ -6,6 +6,7 @@ Documents are taken as they are: nothing is cleaned, lower-cased or converted he
 import hashlib
 import lzma
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 END_OF_TEXT = "<|endoftext|>"
 HELD_OUT_PERCENT = 2
+
+SMALLEST_VOCAB, LARGEST_VOCAB = 257, 65_536
+"""All bytes and the end of a text must be in a vocabulary; ids are kept as 16-bit numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +100,17 @@ def is_held_out(text: str) -> bool:
 
 
 def read_text(path: Path) -> tuple[str, ...]:
-    """Documents of a plain UTF-8 text file (``.xz`` too), separated by blank lines."""
+    """Documents of a plain UTF-8 text file (``.xz`` too), separated by blank lines, with any system's line ends.
+
+    Raises:
+        ValueError: when the file is not UTF-8, or not what ``.xz`` says.
+    """
     data = path.read_bytes()
-    blocks = (lzma.decompress(data) if path.suffix == ".xz" else data).decode().split("\n\n")
+    try:
+        text = (lzma.decompress(data) if path.suffix == ".xz" else data).decode("utf-8-sig")
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as text: {error}") from error
+    blocks = re.split(r"\n(?:[^\S\n]*\n)+", text.replace("\r\n", "\n").replace("\r", "\n"))
     return tuple(text for text in (block.strip() for block in blocks) if text)
 
 

@@ -6,7 +6,6 @@ follow the gradient. What is learned is measured on text that was held out.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from llmkit.parts import Transformer, TransformerConfig, assemble, gpt2
-from llmkit.tune.corpus import Source, SourceFigures, encode, one_row, train_tokenizer
+from llmkit.tune.atomic import save_atomically, write_atomically
+from llmkit.tune.corpus import LARGEST_VOCAB, SMALLEST_VOCAB, Source, SourceFigures, encode, one_row, train_tokenizer
 from llmkit.tune.machine import describe_machine
 
 
@@ -43,7 +43,7 @@ class PretrainConfig:
         seed: of the weights and of the order of the text.
 
     Raises:
-        ValueError: when nothing would end the run.
+        ValueError: when nothing would end the run, or a number is out of its range.
     """
 
     vocab_size: int = 8_192
@@ -66,6 +66,13 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.max_steps is None and self.minutes is None:
             raise ValueError("give max_steps or minutes: something must end the run")
+        for name in ("batch_size", "warmup_steps", "evaluate_every", "max_steps", "minutes", "decay_share"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0, not {value}")
+        if not SMALLEST_VOCAB <= self.vocab_size <= LARGEST_VOCAB:
+            raise ValueError(f"vocab_size must be {SMALLEST_VOCAB} to {LARGEST_VOCAB}, not {self.vocab_size}")
+        _ = self.parts  # refuses sizes that no model can have
 
     @property
     def parts(self) -> TransformerConfig:
@@ -128,6 +135,12 @@ class Corpus:
             self.figures.append(SourceFigures.of(source, train, held_out))
         self.tokens_per_epoch = sum(map(len, self.documents))
 
+    def require_batch(self, config: PretrainConfig) -> None:
+        """Raise ``ValueError`` when the text does not fill one batch."""
+        size = config.batch_size * config.max_seq_len
+        if self.tokens_per_epoch <= size:
+            raise ValueError(f"{self.tokens_per_epoch} tokens of text do not fill one batch of {size}")
+
     def windows(self, config: PretrainConfig, *, skip: int = 0) -> Iterator[Tensor]:
         """Batches of windows [batch_size, max_seq_len + 1], epoch after epoch, without end.
 
@@ -138,9 +151,7 @@ class Corpus:
         Raises:
             ValueError: when the text does not fill one batch.
         """
-        size = config.batch_size * config.max_seq_len
-        if self.tokens_per_epoch <= size:
-            raise ValueError(f"{self.tokens_per_epoch} tokens of text do not fill one batch of {size}")
+        self.require_batch(config)
         epoch = 0
         while True:
             row = one_row(self.documents, seed=config.seed + epoch)
@@ -165,15 +176,21 @@ class Run:
             already, this one goes on from it.
 
     Raises:
-        ValueError: when the folder holds a run with another configuration.
+        ValueError: when the folder holds a run with another configuration, or the text does not fill one batch; a
+            run that is refused writes nothing.
     """
 
     def __init__(self, config: PretrainConfig, sources: Sequence[Source], folder: Path) -> None:
         self.config, self.folder = config, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._check_same_run()
+        settings = json.dumps(asdict(config), indent=1)
+        if (folder / "config.json").exists() and (folder / "config.json").read_text(encoding="utf-8") != settings:
+            raise ValueError(f"{folder} holds a run with another configuration")
         self.tokenizer = self._tokenizer(sources)
         self.corpus = Corpus(sources, self.tokenizer)
+        self.corpus.require_batch(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.tokenizer.to_str(pretty=True), folder / "tokenizer.json")
+        write_atomically(settings, folder / "config.json")
         torch.manual_seed(config.seed)
         self.model = initialise(assemble(config.parts), config.n_layers)
         self.optimizers = make_optimizers(self.model, config)
@@ -239,33 +256,26 @@ class Run:
         """Where the checkpoint of a share of the run is kept."""
         return self.folder / f"kept-{share:g}.safetensors"
 
-    def _check_same_run(self) -> None:
-        path, text = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
-        if path.exists() and path.read_text() != text:
-            raise ValueError(f"{self.folder} holds a run with another configuration")
-        path.write_text(text)
-
     def _tokenizer(self, sources: Sequence[Source]) -> Tokenizer:
         path = self.folder / "tokenizer.json"
-        if not path.exists():
-            texts = (text for source in sources for text in source.train * source.repeats)
-            train_tokenizer(texts, vocab_size=self.config.vocab_size).save(str(path))
-        return Tokenizer.from_file(str(path))
+        if path.exists():
+            return Tokenizer.from_file(str(path))
+        texts = (text for source in sources for text in source.train * source.repeats)
+        return train_tokenizer(texts, vocab_size=self.config.vocab_size)
 
     def _begin_sitting(self) -> None:
         """Note the machine, and take back log lines of steps that an interrupted sitting did not save."""
         machine, log = self.folder / "machine.json", self.folder / "log.jsonl"
         if not machine.exists():
-            machine.write_text(json.dumps(asdict(describe_machine()), indent=1) + "\n")
+            write_atomically(json.dumps(asdict(describe_machine()), indent=1) + "\n", machine)
         if log.exists():
-            lines = log.read_text().splitlines(keepends=True)
-            lines = [line for line in lines if json.loads(line)["step"] <= self.step]
-            half = log.with_suffix(".part")
-            half.write_text("".join(lines))
-            os.replace(half, log)
+            lines = [
+                line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+            ]  # whole ones
+            write_atomically("".join(line for line in lines if json.loads(line)["step"] <= self.step), log)
 
     def _write_log(self, progress: Progress) -> None:
-        with (self.folder / "log.jsonl").open("a") as log:
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(progress)) + "\n")
 
     def _save(self) -> None:
@@ -385,10 +395,3 @@ def make_optimizers(model: Transformer, config: PretrainConfig) -> tuple[torch.o
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return optimizers
-
-
-def save_atomically(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file that is either whole or not there. Tensors that share memory are copied."""
-    half = path.with_suffix(".part")
-    save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, half)
-    os.replace(half, path)

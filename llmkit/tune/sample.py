@@ -54,15 +54,21 @@ def continue_text(
     """Draw one continuation of a prompt, which is given as it is: no token is put before it.
 
     Args:
-        prompt: not empty; with ``max_new_tokens`` it must fit ``max_seq_len``.
+        prompt: not empty, at most ``max_seq_len`` tokens. The text is cut where the model has no more positions.
         seed: the same seed draws the same text on the same machine.
+
+    Raises:
+        ValueError: when the prompt is empty or does not fit.
     """
     sampling = sampling or Sampling()
     end = tokenizer.token_to_id(END_OF_TEXT)
     new_ids: list[int] = []
     cache, generator = KVCache(), torch.Generator().manual_seed(seed)
     ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False).ids])
-    while len(new_ids) < sampling.max_new_tokens:
+    if not 1 <= ids.shape[1] <= model.max_seq_len:
+        raise ValueError(f"a prompt has 1 to {model.max_seq_len} tokens, not {ids.shape[1]}")
+    room = model.max_seq_len - ids.shape[1] + 1  # the last token drawn is not read again
+    while len(new_ids) < min(sampling.max_new_tokens, room):
         logits = model(ids, cache=cache)[0, -1].float() / sampling.temperature  # [vocab_size]
         likeliest = logits.topk(min(sampling.top_k, len(logits)))
         drawn = torch.multinomial(likeliest.values.softmax(-1), 1, generator=generator)
