@@ -2,6 +2,7 @@
 
 from components import attention_more as more
 from components import attention_sections as sections
+from components.fit import draw_fit
 from components.frame import sheet
 
 with sheet("attention") as page:
@@ -15,4 +16,6 @@ with sheet("attention") as page:
         more.draw_families(page)
     with page.guard():
         more.draw_views(page, layer, head)
+    with page.guard():
+        draw_fit(page, "attention", "attention_weights")
     sections.draw_source(page)

@@ -1,6 +1,7 @@
 """Step 1-2, Embeddings: an id picks a row, rows have neighbours, and layers make them depend on the sentence."""
 
 from components import embeddings_sections as sections
+from components.fit import draw_fit
 from components.frame import sheet
 
 with sheet("embeddings") as page:
@@ -15,3 +16,5 @@ with sheet("embeddings") as page:
         sections.draw_likeness(page)
     with page.guard():
         sections.draw_two_uses(page)
+    with page.guard():
+        draw_fit(page, "embedding", "hidden_states")

@@ -1,6 +1,7 @@
 """Step 1-3, Positional encoding: waves, a learned table, turning pairs, slopes; and the model without them."""
 
 from components import positions_sections as sections
+from components.fit import draw_fit
 from components.frame import sheet
 
 with sheet("positions") as page:
@@ -13,4 +14,6 @@ with sheet("positions") as page:
     page.warn()
     with page.guard():
         sections.draw_experiment(page)
+    with page.guard():
+        draw_fit(page, "positions")
     sections.draw_source(page)
