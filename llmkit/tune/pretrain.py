@@ -188,12 +188,12 @@ class Run:
         self.tokenizer = self._tokenizer(sources)
         self.corpus = Corpus(sources, self.tokenizer)
         self.corpus.require_batch(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.tokenizer.to_str(pretty=True), folder / "tokenizer.json")
-        write_atomically(settings, folder / "config.json")
         torch.manual_seed(config.seed)
         self.model = initialise(assemble(config.parts), config.n_layers)
         self.optimizers = make_optimizers(self.model, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.tokenizer.to_str(pretty=True), folder / "tokenizer.json")
+        write_atomically(settings, folder / "config.json")
         self.step, self.seconds = 0, 0.0
         self._take_up()
 
