@@ -31,13 +31,15 @@ def draw_row(page: Page) -> int:
 
         raise TraceError("text_empty", tokens=0, limit=found.MAX_TOKENS)
     st.header(page.say("embeddings.row.title"))
+    first = next((place for place in places if not encoding.special[place]), 0)
     at = st.selectbox(
         page.say("embeddings.row.token"),
         places,
+        index=first,
         format_func=lambda place: f"{place}: {encoding.labels[place]} → {encoding.ids[place]}",
         key=f"embeddings_token_{bench.box_id}_{bench.sentence}",
     )
-    if at:
+    if at != first:
         page.tick("do.look_up")
     token_id = encoding.ids[at]
     with st.spinner(page.say("embeddings.opening")):

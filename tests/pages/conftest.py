@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 
 import pytest
@@ -43,3 +45,13 @@ def shown_text(app: AppTest) -> str:
     """Return everything in words that the page shows: for looking whether something is said."""
     kinds = ("html", "markdown", "caption", "error", "warning", "success", "info")
     return "\n".join(str(element.proto) for kind in kinds for element in app.get(kind))
+
+
+def seen(app: AppTest) -> str:
+    """Return what `shown_text` does, as a reader sees it: without HTML's escapes."""
+    return html.unescape(shown_text(app))
+
+
+def done(app: AppTest) -> list[str]:
+    """Return "done" or "open" for each *do* step of the page, in order."""
+    return re.findall(r'<li class="(\w+)">', "\n".join(element.proto.body for element in app.get("html")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 from transformers import AutoModel, AutoModelForCausalLM
 
 from components import attention_changes as changes
@@ -20,19 +18,11 @@ from components import bertviz_views as bertviz
 from components import embeddings_engine
 from lessons import words
 from llmkit import shelf
-from tests.pages.conftest import OpenPage, shown_text
+from tests.pages.conftest import OpenPage, done, seen
 
 BOX = "gpt2-starter"
 SENTENCE = "The movie was good, and this book is long."
 HOSTILE = '</script><img src=x onerror=alert(1)> <!--<script> & "quoted" \u2028 \u2029 鬱😀'
-
-
-def seen(app: AppTest) -> str:
-    return html.unescape(shown_text(app))
-
-
-def done(app: AppTest) -> list[str]:
-    return re.findall(r'<li class="(\w+)">', "\n".join(element.proto.body for element in app.get("html")))
 
 
 def reference(box_id: str) -> Any:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import re
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from streamlit.testing.v1 import AppTest
 from tokenizers import Tokenizer as Reference
 from torch import Tensor
 from transformers import AutoModel
@@ -17,7 +13,7 @@ from transformers import AutoModel
 from components import embeddings_engine as found
 from lessons import words
 from llmkit import shelf
-from tests.pages.conftest import OpenPage, shown_text
+from tests.pages.conftest import OpenPage, done, seen
 
 BOX = "gpt2-starter"
 SENTENCE = "The movie was good, the movie 😀 這本書"
@@ -30,14 +26,6 @@ def reference() -> Reference:
 def weights() -> Tensor:
     tensors = load_file(shelf.locate(BOX) / "model.safetensors")
     return next(value.float() for name, value in tensors.items() if name.endswith("wte.weight"))
-
-
-def seen(app: AppTest) -> str:
-    return html.unescape(shown_text(app))
-
-
-def done(app: AppTest) -> list[str]:
-    return re.findall(r'<li class="(\w+)">', "\n".join(element.proto.body for element in app.get("html")))
 
 
 def test_the_table_is_the_files() -> None:

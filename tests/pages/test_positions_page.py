@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import re
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from streamlit.testing.v1 import AppTest
 from transformers import LlamaConfig
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.distilbert.modeling_distilbert import create_sinusoidal_embeddings
@@ -19,18 +15,10 @@ from components import engine
 from components import positions_engine as found
 from lessons import words
 from llmkit import shelf
-from tests.pages.conftest import OpenPage, shown_text
+from tests.pages.conftest import OpenPage, done, seen
 
 BOX = "gpt2-starter"
 SENTENCE = "The movie was good, and this book is long."
-
-
-def seen(app: AppTest) -> str:
-    return html.unescape(shown_text(app))
-
-
-def done(app: AppTest) -> list[str]:
-    return re.findall(r'<li class="(\w+)">', "\n".join(element.proto.body for element in app.get("html")))
 
 
 @pytest.mark.parametrize("d_model", [8, 64])
