@@ -1,6 +1,6 @@
 """Our trace against the reference's own: one forward pass with everything kept, as a ratio.
 
-    python benchmarks/trace.py [--boxes smollm2-135m-instruct minilm-l6] [--tokens 64 256] [--rounds 15]
+    python -m benchmarks.trace [--boxes smollm2-135m-instruct minilm-l6] [--tokens 64 256] [--rounds 15]
 
 Baseline: the Hugging Face model, eager attention, ``output_attentions=True, output_hidden_states=True``. Same box,
 same token ids, same threads, same process; the two take turns. Ours keeps more: q, k, v, scores, head values and

@@ -16,7 +16,7 @@ from components.attention_changes import Change, Pair
 from components.charts import heat
 from components.engine import Made
 from components.figure import draw_note
-from components.frame import Page, Verdict, plain
+from components.frame import Page, Verdict, plain, section
 from components.readings import draw_next, draw_turned
 from lessons import registry
 
@@ -27,6 +27,7 @@ SUSPECTS = 4
 """Heads that the check asks about."""
 
 
+@section
 def draw_off(page: Page, layer: int, head: int) -> None:
     """Switch heads off, see what it costs; try every head alone; then ask which of some costs most."""
     bench = page.bench
@@ -53,6 +54,7 @@ def draw_off(page: Page, layer: int, head: int) -> None:
     )
 
 
+@section
 def draw_families(page: Page) -> None:
     """Draw one layer of a GPT-2, a BERT and a LLaMA box, on the same sentence."""
     bench = page.bench
@@ -69,6 +71,7 @@ def draw_families(page: Page) -> None:
             _draw_family(page, family, name, box_id, depth)
 
 
+@section
 def draw_views(page: Page, layer: int, head: int) -> None:
     """Draw one of bertviz's views, once the learner asks for it."""
     bench = page.bench
@@ -156,6 +159,7 @@ def _draw_change(page: Page, made: Made[Change], labels: tuple[str, ...]) -> Non
         draw_turned(page, labels, change.turned, name=name, badge=made.badge)
 
 
+@section
 def _draw_each(page: Page) -> None:
     """Switch off every head alone, layer by layer, and draw what each costs."""
     bench = page.bench

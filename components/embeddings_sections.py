@@ -11,7 +11,7 @@ import streamlit as st
 from components import embeddings_engine as found
 from components.embeddings_picture import cloud_plot, layer_lines, likeness_map, neighbour_bars, rows_strip
 from components.figure import draw_note
-from components.frame import Page, Verdict, plain
+from components.frame import Page, Verdict, plain, section
 
 if TYPE_CHECKING:
     from llmkit.trace.space import Analogy, Method, Neighbours
@@ -67,6 +67,7 @@ def draw_row(page: Page) -> int:
     return token_id
 
 
+@section
 def draw_neighbours(page: Page, token_id: int) -> None:
     """Draw the rows nearest to the chosen one, found in the whole table."""
     box_id = page.bench.box_id
@@ -84,6 +85,7 @@ def draw_neighbours(page: Page, token_id: int) -> None:
     draw_note(page.say("embeddings.near.note", token=name, n=len(found.table(box_id).value)))
 
 
+@section
 def draw_cloud(page: Page) -> None:
     """Draw the sentence's tokens and their neighbours in two or three dimensions."""
     bench = page.bench
@@ -119,6 +121,7 @@ def draw_cloud(page: Page) -> None:
         draw_note(page.say("embeddings.cloud.cut", n=found.MAX_TOKENS))
 
 
+@section
 def draw_arithmetic(page: Page) -> None:
     """Compute a − b + c in the table, and say honestly where the expected word stands."""
     box_id, lang = page.bench.box_id, page.bench.lang
@@ -149,6 +152,7 @@ def draw_arithmetic(page: Page) -> None:
     draw_note(line)
 
 
+@section
 def draw_likeness(page: Page) -> None:
     """Draw how alike the sentence's tokens are, from the table's rows through every layer."""
     bench = page.bench
@@ -168,6 +172,7 @@ def draw_likeness(page: Page) -> None:
     draw_note(alt)
 
 
+@section
 def draw_two_uses(page: Page) -> None:
     """Follow one word through the layers in two sentences, then ask where its two uses differ most."""
     st.header(page.say("embeddings.uses.title"))

@@ -11,7 +11,7 @@ import streamlit as st
 
 from components import embeddings_engine, engine, pictograms
 from components.figure import draw_note
-from components.frame import Page
+from components.frame import Page, section
 
 if TYPE_CHECKING:
     from llmkit.reference import Report
@@ -21,6 +21,7 @@ _one_at_a_time = threading.Lock()
 """A comparison holds the box four times; two at once might not fit into memory."""
 
 
+@section
 def draw_fit(page: Page, *parts: str) -> None:
     """Offer to compare parts with the reference, and draw what came out.
 

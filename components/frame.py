@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
     from streamlit.delta_generator import DeltaGenerator
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class Page:
     step: Step
     bench: Workbench
     _kit: DeltaGenerator = field(init=False, repr=False)
+    _sections: int = field(default=0, init=False, repr=False)
+    _drawn: bool = field(default=False, init=False, repr=False)
 
     def say(self, key: str, /, **values: object) -> str:
         """Return a text of the guide in the page's language: `page.say("tokens.title")`.
@@ -57,7 +63,7 @@ class Page:
         counts = self._state("counts")
         if counts.get(part) != number:
             counts[part] = number
-            self._draw_kit()
+            self._update_kit()
 
     def tick(self, do: str) -> None:
         """Tick a *do* step ("do.cut") because the learner has done it; it stays ticked."""
@@ -66,7 +72,7 @@ class Page:
         done = self._state("done")
         if do not in done:
             done[do] = 1
-            self._draw_kit()
+            self._update_kit()
 
     def figure(self, drawing: go.Figure, *, key: str, badge: Badge, alt: str, data: pd.DataFrame) -> None:
         """Draw a Plotly figure with its badge, its text alternative and its numbers as CSV.
@@ -168,6 +174,23 @@ class Page:
         self._kit = st.empty()
         self._draw_kit()
 
+    def _update_kit(self) -> None:
+        """Draw the parts list again; a section may not draw outside itself, so the whole page does it."""
+        if self._drawn:
+            st.rerun()
+        elif not self._sections:
+            self._draw_kit()
+
+    @contextmanager
+    def _section(self) -> Iterator[None]:
+        """Know that what is drawn now belongs to a section; guard it."""
+        self._sections += 1
+        try:
+            with self.guard():
+                yield
+        finally:
+            self._sections -= 1
+
     def _draw_kit(self) -> None:
         """Draw parts list, tools, minutes and do steps into their place under the head."""
         counts, done, say = self._state("counts"), self._state("done"), self.say
@@ -191,6 +214,11 @@ class Page:
             f'<ol class="do">{do}</ol></div>'
         )
 
+    def close(self) -> None:
+        """Draw what the sections have counted and ticked; from now on they are drawn by themselves."""
+        self._draw_kit()
+        self._drawn = True
+
     def draw_foot(self) -> None:
         """Draw the notes and the way to the previous and the next step."""
         slug = self.step.slug
@@ -203,6 +231,22 @@ class Page:
                         title = self.say(target.key("title"))
                         st.page_link(target.script, label=self.say(f"common.{name}", number=target.number, title=title))
         st.caption(self.say("common.keys"))
+
+
+def section(draw: Callable[Concatenate[Page, P], T]) -> Callable[Concatenate[Page, P], T | None]:
+    """Decorate a function that draws a part of a page: it is drawn again by itself when a widget of its own changes.
+
+    A learner's error inside becomes a message there; the rest of the page stays as it is. The function's answer is
+    the page's only while the whole page is drawn, so what others need does not belong into a section.
+    """
+
+    @functools.wraps(draw)
+    def guarded(page: Page, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        with page._section():
+            return draw(page, *args, **kwargs)
+        return None
+
+    return st.fragment(guarded)
 
 
 def plain(value: object) -> str:
@@ -233,3 +277,4 @@ def sheet(slug: str) -> Iterator[Page]:
     with page.guard():
         yield page
     page.draw_foot()
+    page.close()

@@ -11,7 +11,7 @@ import streamlit as st
 from components import positions_engine as found
 from components.charts import bars, heat, line
 from components.figure import draw_note
-from components.frame import Page, Verdict, plain
+from components.frame import Page, Verdict, plain, section
 from components.positions_engine import Way
 from components.positions_picture import clocks, slope_lines
 from components.readings import draw_next, draw_turned
@@ -25,6 +25,7 @@ CLOCKS = 8
 SHUFFLED: Way = "shuffled"
 
 
+@section
 def draw_waves(page: Page) -> None:
     """Draw sinusoidal positions, and how alike they are by distance."""
     st.header(page.say("positions.waves.title"))
@@ -51,6 +52,7 @@ def draw_waves(page: Page) -> None:
     draw_note(alt)
 
 
+@section
 def draw_learned(page: Page) -> None:
     """Draw a box's learned table of positions, and which of its rows are alike."""
     box_id = page.bench.box_id
@@ -81,6 +83,7 @@ def draw_learned(page: Page) -> None:
     draw_note(alt)
 
 
+@section
 def draw_rotary(page: Page) -> None:
     """Turn a true query and a true key; only their distance reaches the score."""
     bench = page.bench
@@ -129,6 +132,7 @@ def draw_rotary(page: Page) -> None:
     draw_note(alt)
 
 
+@section
 def draw_alibi(page: Page) -> None:
     """Draw ALiBi's slopes: each head takes its own amount off a score for each step of distance."""
     st.header(page.say("positions.alibi.title"))
@@ -143,6 +147,7 @@ def draw_alibi(page: Page) -> None:
     draw_note(alt)
 
 
+@section
 def draw_experiment(page: Page) -> None:
     """Shuffle the words, take the positions away, and see what the model makes of it; then ask what harms most."""
     from llmkit.trace.order import FEWEST_WORDS, OrderError

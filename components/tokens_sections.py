@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from components import engine, tokens_engine
-from components.frame import Page, Verdict
+from components.frame import Page, Verdict, section
 from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_row, style, token_row
 from components.workbench import DEFAULT_BOX
 from llmkit.tokens import Cost, Encoding, Merge, Tokenizer, split_characters, visible
@@ -33,6 +33,7 @@ def draw_cut(page: Page) -> None:
     st.html(note(page.say("tokens.legend")))
 
 
+@section
 def draw_steps(page: Page) -> None:
     """Draw the sentence on its way from first pieces to tokens, with a slider."""
     bench = page.bench
@@ -65,7 +66,13 @@ def draw_steps(page: Page) -> None:
         st.html(note(page.say("tokens.steps.beginning", n=tokens_engine.STEP_CHARACTERS)))
 
 
-def draw_side_by_side(page: Page) -> tuple[str, ...]:
+@section
+def draw_boxes(page: Page) -> None:
+    """Draw the sentence as up to three boxes cut it, and what texts cost in each of them."""
+    _draw_cost(page, _draw_side_by_side(page))
+
+
+def _draw_side_by_side(page: Page) -> tuple[str, ...]:
     """Draw the same sentence cut by up to three boxes; return the boxes."""
     bench = page.bench
     st.header(page.say("tokens.compare.title"))
@@ -96,7 +103,7 @@ def draw_side_by_side(page: Page) -> tuple[str, ...]:
     return chosen
 
 
-def draw_cost(page: Page, boxes: Sequence[str]) -> None:
+def _draw_cost(page: Page, boxes: Sequence[str]) -> None:
     """Draw tokens per character, Chinese against English, and say which texts were counted."""
     st.header(page.say("tokens.cost.title"))
     sources = tokens_engine.sources_here()
@@ -145,6 +152,7 @@ def draw_cost(page: Page, boxes: Sequence[str]) -> None:
         st.html(bars(rows) + note(page.say(f"tokens.cost.{source}.from", n=costs[boxes[0], page.bench.lang].texts)))
 
 
+@section
 def draw_chat(page: Page) -> None:
     """Show the special tokens of the workbench's box, and what is really sent to an instruct box."""
     bench = page.bench
@@ -164,6 +172,7 @@ def draw_chat(page: Page) -> None:
             st.html(f'<pre class="tok-sent"><bdi>{escape(sent)}</bdi></pre>' + token_row(made.value, bench.say))
 
 
+@section
 def draw_check(page: Page) -> None:
     """Ask how many tokens a sentence gives in a box; the answer is counted when the learner runs it."""
     boxes = engine.boxes_here(DEFAULT_BOX)

@@ -10,12 +10,8 @@ with sheet("attention") as page:
     sections.draw_gallery(page)
     sections.draw_steps(page, layer, head)
     page.warn()
-    with page.guard():
-        more.draw_off(page, layer, head)
-    with page.guard():
-        more.draw_families(page)
-    with page.guard():
-        more.draw_views(page, layer, head)
-    with page.guard():
-        draw_fit(page, "attention", "attention_weights")
+    more.draw_off(page, layer, head)
+    more.draw_families(page)
+    more.draw_views(page, layer, head)
+    draw_fit(page, "attention", "attention_weights")
     sections.draw_source(page)

@@ -6,14 +6,10 @@ from components.frame import sheet
 
 with sheet("positions") as page:
     sections.draw_waves(page)
-    with page.guard():
-        sections.draw_learned(page)
-    with page.guard():
-        sections.draw_rotary(page)
+    sections.draw_learned(page)
+    sections.draw_rotary(page)
     sections.draw_alibi(page)
     page.warn()
-    with page.guard():
-        sections.draw_experiment(page)
-    with page.guard():
-        draw_fit(page, "positions")
+    sections.draw_experiment(page)
+    draw_fit(page, "positions")
     sections.draw_source(page)

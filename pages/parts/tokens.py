@@ -6,13 +6,7 @@ from components.frame import sheet
 with sheet("tokens") as page:
     sections.draw_cut(page)
     sections.draw_steps(page)
-
-    with page.guard():  # a broken box among the others must not take the rest of the page with it
-        boxes = sections.draw_side_by_side(page)
-        sections.draw_cost(page, boxes)
-
+    sections.draw_boxes(page)
     page.warn()
-    with page.guard():
-        sections.draw_chat(page)
-    with page.guard():
-        sections.draw_check(page)
+    sections.draw_chat(page)
+    sections.draw_check(page)
