@@ -76,7 +76,7 @@ def _draw_side_by_side(page: Page) -> tuple[str, ...]:
     """Draw the same sentence cut by up to three boxes; return the boxes."""
     bench = page.bench
     st.header(page.say("tokens.compare.title"))
-    boxes = engine.boxes_here(DEFAULT_BOX)
+    boxes = engine.boxes_here(DEFAULT_BOX, bench.box_id)
     chosen = tuple(
         st.multiselect(
             page.say("tokens.compare.boxes"),
@@ -175,7 +175,7 @@ def draw_chat(page: Page) -> None:
 @section
 def draw_check(page: Page) -> None:
     """Ask how many tokens a sentence gives in a box; the answer is counted when the learner runs it."""
-    boxes = engine.boxes_here(DEFAULT_BOX)
+    boxes = engine.boxes_here(DEFAULT_BOX, page.bench.box_id)
     others = [box_id for box_id in boxes if box_id != page.bench.box_id]
     box_id = st.selectbox(page.say("tokens.check.box"), [*others, page.bench.box_id], key="tokens_check_box")
     text = st.text_input(

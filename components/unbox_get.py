@@ -114,8 +114,11 @@ def _draw(page: Page, download: Download) -> None:
         return
     if download.phase in ("failed", "cancelled"):
         with page.guard():
-            if download.error is not None:
-                raise download.error
+            error = download.error
+            if error is not None and getattr(error, "code", None) is None:  # nothing that the shelf foresaw
+                st.error(page.say("common.error.other", code=type(error).__name__))
+            elif error is not None:
+                raise error
         if st.button(page.say("unbox.get.again", box=name), key=f"unbox_again_{download.box_id}"):
             _start([download.box_id])
         return

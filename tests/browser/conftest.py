@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -72,17 +73,22 @@ def wait_until_drawn(page: Page, *, timeout_s: float = 60.0) -> None:
     raise TimeoutError("the page kept changing")
 
 
-@pytest.fixture(scope="session")
-def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the app on a free port and yield its address."""
+@contextmanager
+def serve(log: Path, **environment: str) -> Iterator[str]:
+    """Start the app on a free port, as its README says, and yield its address.
+
+    Args:
+        log: where the server writes. environment: variables that this server sees besides the tests' own.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("streamlit") / "server.log"
     command = [sys.executable, "-m", "streamlit", "run", "app.py"]
     options = ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
     with log.open("w") as out:
-        server = subprocess.Popen([*command, *options], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            [*command, *options], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_until_ready(server, f"{address}/_stcore/health", log)
@@ -90,6 +96,14 @@ def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start the app that most tests share and yield its address."""
+    log = tmp_path_factory.mktemp("streamlit") / "server.log"
+    with serve(log) as address:
+        yield address
     assert "Please replace" not in log.read_text(), "a deprecated Streamlit call is in use; see the server's log"
 
 
@@ -130,19 +144,23 @@ def _chromium(playwright: Playwright) -> Path | None:
 def visit(browser: Browser, app_address: str) -> Iterator[Callable[..., Visit]]:
     """Return a function that opens a fresh window: `visit(width=375, locale="zh-TW", dark=True)`.
 
+    `address` leads it to a server of the test's own.
+
     When the test ends, no window may have asked another machine for anything.
     """
     contexts: list[BrowserContext] = []
     visits: list[Visit] = []
 
-    def new(*, width: int = 1280, height: int = 900, locale: str = "zh-TW", dark: bool = False) -> Visit:
+    def new(
+        *, width: int = 1280, height: int = 900, locale: str = "zh-TW", dark: bool = False, address: str = app_address
+    ) -> Visit:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             locale=locale,
             color_scheme="dark" if dark else "light",
         )
         contexts.append(context)
-        made = Visit(page=context.new_page(), address=app_address)
+        made = Visit(page=context.new_page(), address=address)
         visits.append(made)
 
         def note(request: Request) -> None:
