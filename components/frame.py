@@ -15,7 +15,7 @@ import streamlit as st
 from components import figure, pictograms, workbench
 from components.badge import Badge
 from components.workbench import Workbench
-from lessons import registry
+from lessons import Words, registry
 from lessons.registry import Step
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Page:
     _kit: DeltaGenerator = field(init=False, repr=False)
     _sections: int = field(default=0, init=False, repr=False)
     _drawn: bool = field(default=False, init=False, repr=False)
+    _words: Words = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._words = self.bench.say  # once a page: asking for it looks whether the files have changed
 
     def say(self, key: str, /, **values: object) -> str:
         """Return a text of the guide in the page's language: `page.say("tokens.title")`.
@@ -56,7 +60,7 @@ class Page:
         Raises:
             KeyError: the key is in no file of `lessons/text`.
         """
-        return self.bench.say(key, **values)
+        return self._words(key, **values)
 
     def count(self, part: str, number: int) -> None:
         """Write into the parts list how many of `part` ("part.token") are needed, as the page found out."""
