@@ -137,6 +137,16 @@ def fingerprint(box_id: str) -> str:
     return shelf.fingerprint(box_id)
 
 
+def settle() -> None:
+    """Take what is loaded now out of the garbage collector's sight; call it after loading what stays.
+
+    Streamlit collects after every run, of every session, and nothing else runs meanwhile: without this, twenty
+    sessions wait for one another's walks through every module and model.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @remembered(max_entries=4)
 def _open_box(box_id: str, fingerprint: str, dtype: str, device: str) -> Assembled:
     import torch
@@ -145,8 +155,7 @@ def _open_box(box_id: str, fingerprint: str, dtype: str, device: str) -> Assembl
 
     with _one_at_a_time:
         box = load(box_id, dtype=getattr(torch, dtype), device=device)
-        gc.collect()
-        gc.freeze()
+        settle()
     return box
 
 

@@ -98,7 +98,9 @@ def origin(made: Collection[Made[T]]) -> Badge:
 
 @engine.remembered(max_entries=8)
 def _tokenizer(box_id: str, fingerprint: str) -> Tokenizer:
-    return Tokenizer.from_folder(_folder(box_id))
+    tokenizer = Tokenizer.from_folder(_folder(box_id))
+    engine.settle()
+    return tokenizer
 
 
 @engine.remembered(max_entries=8)
