@@ -2,22 +2,26 @@
 
 Because there is a folder called pages, Streamlit takes the first run after it started for one of a guide whose pages
 lie directly in there, and says "Page not found" of any other address before app.py has named its pages
-(``_mpa_v1`` in streamlit/runtime/scriptrunner/script_runner.py, 1.67). The page is then drawn all the same. Where
-the address does name the page that is shown, the door takes that message away again.
+(``_mpa_v1`` in streamlit/runtime/scriptrunner/script_runner.py, 1.67). The page is then drawn all the same. That
+message comes in English alone, and not always where it should; so the door takes it away and says itself, in the
+page's language, when an address leads nowhere.
 """
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 import streamlit as st
 
 from components.workbench import Workbench
+from lessons import words
 
 HTML_LANG = {"zh-TW": "zh-Hant-TW", "en": "en"}
 
 _SCRIPT = """
 let opened = false;
 
-function takeFalseAlarmAway() {
+function takeAlarmAway() {
   const close = () => document.querySelector('[data-testid="stDialog"] button[aria-label="Close"]')?.click();
   const watch = new MutationObserver(close);
   watch.observe(document.body, { childList: true, subtree: true });
@@ -26,7 +30,7 @@ function takeFalseAlarmAway() {
 }
 
 export default function ({ data }) {
-  if (!opened && data.path && window.location.pathname.endsWith(`/${data.path}`)) takeFalseAlarmAway();
+  if (!opened) takeAlarmAway();
   opened = true;
   document.documentElement.lang = data.lang;
   const url = new URL(window.location);
@@ -52,18 +56,27 @@ _door = st.components.v2.component("llm_guide_door", js=_SCRIPT)
 
 
 def open_door(bench: Workbench, path: str) -> None:
-    """Tell the browser about the page: its language, what lies on the workbench, and the keys that turn pages.
+    """Tell the browser about the page, and the reader when the address that was asked for leads nowhere.
+
+    The browser learns the page's language, what lies on the workbench, and the keys that turn pages.
 
     Args:
         bench: what lies on the workbench.
         path: where the page is in the address bar; empty for the front door.
     """
+    if _asked_for() not in ("", path):
+        st.warning(words(bench.lang)("common.lost"), icon=":material/signpost:")
     _door(
         key="door",
         data={
             "lang": HTML_LANG[bench.lang],
-            "path": path,
             "bench": {"lang": bench.lang, "box": bench.box_id, "sentence": bench.sentence},
         },
         height=1,
     )
+
+
+def _asked_for() -> str:
+    """Return the path in the address bar, below the app's own; empty where there is none."""
+    path = unquote(urlsplit(st.context.url or "").path).strip("/")
+    return path.removeprefix(st.get_option("server.baseUrlPath").strip("/")).strip("/")

@@ -22,7 +22,13 @@ def test_the_first_deep_link_raises_no_false_alarm(visit, tmp_path: Path) -> Non
         page.context.close()
 
 
-def test_an_address_that_leads_nowhere_is_said(visit) -> None:
-    page = visit(locale="en").open("nonsense", lang="en")
-    expect(page.locator("[role=dialog]")).to_be_visible()
-    expect(page.locator("h1")).to_have_text(words("en")(registry.STEPS[0].key("title")))
+@pytest.mark.parametrize("lang", ["zh-TW", "en"])
+def test_an_address_that_leads_nowhere_is_said_until_a_page_is_chosen(visit, lang: str) -> None:
+    say = words(lang)
+    page = visit().open("nonsense", lang=lang)
+    expect(page.get_by_text(say("common.lost"))).to_be_visible()
+    expect(page.locator("[role=dialog]")).to_have_count(0)
+    expect(page.locator("h1")).to_have_text(say(registry.STEPS[0].key("title")))
+    page.get_by_role("link", name=say(registry.STEPS[1].key("title"))).first.click()
+    expect(page.locator("h1")).to_have_text(say(registry.STEPS[1].key("title")))
+    expect(page.get_by_text(say("common.lost"))).to_have_count(0)
