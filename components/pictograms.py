@@ -42,6 +42,10 @@ _DRAWINGS = {
         '<circle cx="32" cy="32" r="18"/>',
         '<circle cx="32" cy="32" r="9"/>',
     ),
+    "wheel": (
+        '<path d="M52 20A24 24 0 1 0 56 36"/><path d="M54 8v13H41"/>',
+        '<path d="M26 22v20l16-10Z"/>',
+    ),
     "pencil": (
         '<path d="M10 54l4-14L44 10l10 10-30 30Z"/><path d="M38 16l10 10"/>',
         '<path d="M14 40l10 10"/>',

@@ -152,6 +152,66 @@ STEPS = (
         tools=("clock", "computer", "patience"),
         do=("do.hover", "do.head", "do.switch_off"),
     ),
+    Step(
+        number="1-5",
+        slug="feed_forward",
+        script="pages/parts/feed_forward.py",
+        chapter="parts",
+        pictogram="bulb",
+        minutes=30,
+        parts=(
+            Part(key="part.layer", number="150-01"),
+            Part(key="part.neuron", number="150-02"),
+            Part(key="part.gate", number="150-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.point", "do.neuron", "do.switch_off"),
+    ),
+    Step(
+        number="1-6",
+        slug="engine",
+        script="pages/parts/engine.py",
+        chapter="parts",
+        pictogram="engine",
+        minutes=30,
+        parts=(
+            Part(key="part.block", number="160-01"),
+            Part(key="part.norm", number="160-02"),
+            Part(key="part.parameter", number="160-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.play", "do.open", "do.lens"),
+    ),
+    Step(
+        number="1-7",
+        slug="how",
+        script="pages/parts/how.py",
+        chapter="parts",
+        pictogram="wheel",
+        minutes=30,
+        parts=(
+            Part(key="part.token", number="170-01"),
+            Part(key="part.checkpoint", number="170-02"),
+            Part(key="part.task", number="170-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.guess", "do.train", "do.ask"),
+    ),
+    Step(
+        number="1-8",
+        slug="prompts",
+        script="pages/parts/prompts.py",
+        chapter="parts",
+        pictogram="pencil",
+        minutes=30,
+        parts=(
+            Part(key="part.instruction", number="180-01"),
+            Part(key="part.shot", number="180-02"),
+            Part(key="part.token", number="180-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.shots", "do.precise", "do.template"),
+    ),
 )
 
 
@@ -191,7 +251,7 @@ def plan(minutes: int, done: frozenset[str]) -> tuple[Step, ...]:
     """
     chosen: list[Step] = []
     left = minutes
-    for candidate in STEPS:
+    for candidate in available():
         if candidate.slug in done:
             continue
         if chosen and candidate.minutes > left:

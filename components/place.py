@@ -1,0 +1,39 @@
+"""The place in the machine that the learner looks at: layer, token, head, neuron; kept from page to page.
+
+A page that draws a place reads it from here, and says here when the learner has gone elsewhere, so that a part that
+is opened from the engine's drawing opens on the same layer and token. The address keeps it, too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import streamlit as st
+
+Axis = Literal["layer", "token", "head", "neuron"]
+
+_PLACE = "_place"
+_MOST_DIGITS = 6
+
+
+def at(axis: Axis, size: int, *, usual: int = 0) -> int:
+    """Return where the learner looks along `axis`: in this session, else in the address, else `usual`.
+
+    Args:
+        axis: "layer", "token", "head" or "neuron".
+        size: how many there are; the answer is from 0 to size - 1.
+        usual: where to look as long as nobody has chosen.
+    """
+    asked = st.session_state.get(_PLACE, {}).get(axis, st.query_params.get(axis))
+    text = str(asked)
+    known = asked is not None and text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return min(max(int(text) if known else usual, 0), max(size - 1, 0))
+
+
+def go(**places: int) -> None:
+    """Keep where the learner looks now: `go(layer=3, token=5)`. It is in the address from then on."""
+    place: dict[str, int] = st.session_state.setdefault(_PLACE, {})
+    for axis, index in places.items():
+        place[axis] = int(index)
+        if st.query_params.get(axis) != str(int(index)):
+            st.query_params[axis] = str(int(index))

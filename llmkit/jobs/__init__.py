@@ -1,0 +1,1 @@
+"""Background jobs: work that belongs to the app, not to the tab."""
