@@ -75,7 +75,11 @@ class Chapter:
     slug: str
 
 
-CHAPTERS = (Chapter(number=0, slug="unbox"), Chapter(number=1, slug="parts"))
+CHAPTERS = (
+    Chapter(number=0, slug="unbox"),
+    Chapter(number=1, slug="parts"),
+    Chapter(number=2, slug="assemble"),
+)
 
 STEPS = (
     Step(
@@ -211,6 +215,21 @@ STEPS = (
         ),
         tools=("clock", "computer", "patience"),
         do=("do.shots", "do.precise", "do.template"),
+    ),
+    Step(
+        number="2-2",
+        slug="material",
+        script="pages/assemble/material.py",
+        chapter="assemble",
+        pictogram="data",
+        minutes=30,
+        parts=(
+            Part(key="part.model_box", number="220-01"),
+            Part(key="part.data_box", number="220-02"),
+            Part(key="part.row", number="220-03"),
+        ),
+        tools=("clock", "computer", "notebook"),
+        do=("do.choose", "do.check", "do.split"),
     ),
 )
 
