@@ -113,8 +113,8 @@ class Attention(nn.Module):
         """The same sum in one kernel that never makes the [T, S] table. Returns [B, H, T, Dh]."""
         mask, triangle = view.visible, view.causal and view.bias is None
         if view.bias is not None:
-            mask = view.bias if mask is None else view.bias.masked_fill(~mask, torch.finfo(q.dtype).min)
-            mask = mask.to(q.dtype)
+            bias = view.bias.to(q.dtype)
+            mask = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
         return nn.functional.scaled_dot_product_attention(
             q,
             k,
