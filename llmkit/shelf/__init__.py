@@ -6,6 +6,7 @@ from llmkit.shelf.download import Progress
 from llmkit.shelf.downloads import Download, Downloads, downloads
 from llmkit.shelf.errors import ShelfError
 from llmkit.shelf.get import get
+from llmkit.shelf.made import put
 from llmkit.shelf.store import Damage, boxes_here, check, fingerprint, folder_of, locate, remove
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "get",
     "locate",
     "open_data",
+    "put",
     "remove",
     "standard_kit",
 ]

@@ -14,6 +14,9 @@ _PART = r"(?!\S*(?:--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 HUB_ID = re.compile(f"hub:{_PART}/{_PART}")
 """What a hub box is called; as on the hub itself, without ``--`` and ``..``."""
 
+MADE_ID = re.compile(f"made:{_PART}")
+"""What a box is called that was made on this machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -21,14 +24,15 @@ class Source:
 
     Args:
         kind: ``bundled`` (it ships with the library), ``pypi`` (an archive of a package index), ``hub`` (a
-            repository of the Hugging Face hub), ``folder`` (a learner's own).
+            repository of the Hugging Face hub), ``folder`` (a learner's own), ``made`` (on this machine, by training or
+            compressing another).
         name: the package, the repository (``datasets/…`` for data) or the folder.
         version: the package's version or the repository's revision.
         file, sha256, download_bytes: the archive, its checksum and size; ``pypi`` only.
         inside: the folder or file within the archive that matters.
     """
 
-    kind: Literal["bundled", "pypi", "hub", "folder"]
+    kind: Literal["bundled", "pypi", "hub", "folder", "made"]
     name: str = ""
     version: str = ""
     file: str = ""
@@ -82,16 +86,20 @@ def standard_kit() -> tuple[str, ...]:
 
 
 def entry(box_id: str) -> Box:
-    """The catalogue's entry; one is made for ``hub:owner/name`` and ``folder:/path``.
+    """The catalogue's entry; one is made for ``hub:owner/name``, ``folder:/path`` and ``made:name``.
 
     Raises:
-        ShelfError: ``bad_name`` when no hub repository can be called so, ``box_unknown`` otherwise.
+        ShelfError: ``bad_name`` when no hub repository or made box can be called so, ``box_unknown`` otherwise.
     """
     kind, _, name = box_id.partition(":")
     if kind == "hub":
         if not HUB_ID.fullmatch(box_id):
             raise ShelfError("bad_name", box=box_id)
         return Box(id=box_id, content="model", sources=(Source(kind="hub", name=name, version="main"),))
+    if kind == "made":
+        if not MADE_ID.fullmatch(box_id):
+            raise ShelfError("bad_name", box=box_id)
+        return Box(id=box_id, content="model", sources=(Source(kind="made", name=name),))
     if kind == "folder" and name:
         return Box(id=box_id, content="model", sources=(Source(kind="folder", name=name),))
     if box_id not in catalogue():

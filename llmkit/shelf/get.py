@@ -62,7 +62,7 @@ def get(
     """
     box, target = entry(box_id), folder_of(box_id)
     kind = box.sources[0].kind
-    if kind in ("bundled", "folder"):
+    if kind in ("bundled", "folder", "made"):
         if locate(box_id) is None:
             raise ShelfError("box_missing", box=box_id, detail=str(target))
         refuse_code(target, box_id)

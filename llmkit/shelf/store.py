@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.home import home
-from llmkit.shelf.catalogue import HUB_ID, catalogue, entry
+from llmkit.shelf.catalogue import HUB_ID, MADE_ID, catalogue, entry
 from llmkit.shelf.errors import ShelfError
 
 BUNDLED = Path(__file__).parent / "boxes"
@@ -55,12 +55,14 @@ def locate(box_id: str) -> Path | None:
 
 
 def boxes_here(content: str = "model") -> tuple[str, ...]:
-    """Ids of the boxes on this machine: the catalogue's, then those that were fetched by hub id."""
+    """Ids of the boxes on this machine: the catalogue's, those that were fetched by hub id, those made here."""
     known = [box.id for box in catalogue().values() if box.content == content and locate(box.id)]
     if content == "model":
         typed = sorted((home() / "boxes").glob("hub--*--*"))
         names = ("hub:" + path.name[5:].replace("--", "/", 1) for path in typed)
         known += [name for name in names if HUB_ID.fullmatch(name) and locate(name)]
+        made = ("made:" + path.name[6:] for path in sorted((home() / "boxes").glob("made--*")))
+        known += [name for name in made if MADE_ID.fullmatch(name) and locate(name)]
     return tuple(known)
 
 
