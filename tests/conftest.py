@@ -6,11 +6,13 @@ Boxes are looked for in ``LLMKIT_HOME``, as everywhere; a test that writes to th
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llmkit import shelf
+from llmkit import jobs, shelf
 
 
 @pytest.fixture
@@ -19,6 +21,19 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LLMKIT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LLMKIT_OFFLINE", raising=False)
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def own_jobs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give every test a folder of jobs of its own (made when the first job is), and leave no process behind."""
+    place = tmp_path_factory.getbasetemp() / f"jobs-{uuid.uuid4().hex}"
+    monkeypatch.setenv("LLMKIT_JOBS", str(place))
+    yield place
+    monkeypatch.setenv("LLMKIT_JOBS", str(place))  # whatever the test has set meanwhile
+    try:
+        jobs.stop()
+    except jobs.JobError:  # a test of broken databases: without its database the worker ends by itself
+        jobs.set_aside()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,33 @@
+"""The kinds of jobs there are, each with its task: the only functions that a worker runs."""
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llmkit.jobs.report import Report
+
+Task = Callable[[Mapping[str, Any], Report], Any]
+
+KINDS: dict[str, str] = {}
+"""Kind → ``module:function`` of its task. What the reader calls it is ``kind.<kind>`` in ``lessons/text/jobs.toml``."""
+
+TEST_KINDS = "LLMKIT_TEST_KINDS"
+"""The environment variable by which tests add kinds: ``name=module:function``, comma between. No page can set it."""
+
+
+def kinds() -> Mapping[str, str]:
+    """Every kind with the address of its task."""
+    added = (item.partition("=") for item in os.environ.get(TEST_KINDS, "").split(",") if item)
+    return {**KINDS, **{name: address for name, _, address in added}}
+
+
+def task(kind: str) -> Task:
+    """The task of a kind; its module is imported now.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    module, _, function = kinds()[kind].partition(":")
+    found: Task = getattr(importlib.import_module(module), function)
+    return found

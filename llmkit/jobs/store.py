@@ -1,0 +1,176 @@
+"""The record of all jobs: one SQLite file, with a folder beside it for each job.
+
+Plain sqlite3: of the small queues that keep to one file, huey forgets a task whose worker is killed, and none has
+history, place in the queue and cancel of running work, which would all be built around them.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from llmkit.home import home
+from llmkit.jobs.job import JobError
+
+VERSION = 1
+BUSY_S = 15.0
+"""How long one process waits for another that writes."""
+
+SCHEMA = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')),
+    place INTEGER NOT NULL,
+    claim TEXT,
+    cancel INTEGER NOT NULL DEFAULT 0,
+    worker_pid INTEGER, worker_started REAL, child_pid INTEGER, child_started REAL,
+    done REAL NOT NULL DEFAULT 0, total REAL NOT NULL DEFAULT 0, note TEXT NOT NULL DEFAULT '', partial TEXT,
+    seconds_left REAL, reported_at REAL,
+    created_at REAL NOT NULL, started_at REAL, ended_at REAL,
+    error TEXT, result TEXT, made_with TEXT NOT NULL DEFAULT '{}',
+    has_files INTEGER NOT NULL DEFAULT 0, size_bytes INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX jobs_by_state ON jobs (state, place);
+CREATE TABLE worker (only INTEGER PRIMARY KEY CHECK (only = 1), pid INTEGER NOT NULL, started REAL NOT NULL);
+CREATE TABLE owners (pid INTEGER PRIMARY KEY, started REAL NOT NULL);
+"""
+"""``place`` orders the queue; ``claim`` names one start of a job, so that a process left over from an earlier start
+cannot write into a later one. ``owners`` are the processes that work is done for."""
+
+
+def jobs_home() -> Path:
+    """The folder of the database and the jobs: ``LLMKIT_JOBS``, else ``jobs`` in `llmkit.home.home()`."""
+    given = os.environ.get("LLMKIT_JOBS")
+    return Path(given).expanduser() if given else home() / "jobs"
+
+
+def database_path() -> Path:
+    """The SQLite file."""
+    return jobs_home() / "jobs.db"
+
+
+def job_folder(job_id: str) -> Path:
+    """Where a job's log and files lie: ``log.txt``, ``work`` while it runs, ``files`` when it is done."""
+    return jobs_home() / job_id
+
+
+@contextmanager
+def database() -> Iterator[sqlite3.Connection]:
+    """Open the database for a moment, made first where there is none.
+
+    Raises:
+        JobError: ``job_database`` where it cannot be read or written (nothing is overwritten), or
+            ``job_database_newer`` where a newer version of the guide has written it.
+    """
+    path = database_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise JobError("job_database", path=str(path), detail=str(error)) from error
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if (version := _version(connection)) != VERSION:
+            _migrate(connection, path, version)
+        yield connection
+    except sqlite3.Error as error:
+        raise JobError("job_database", path=str(path), detail=str(error)) from error
+    finally:
+        connection.close()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Do everything inside, or nothing; no other process writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def to_json(value: Any) -> str:
+    """Plain data as text; numpy's and torch's numbers and arrays become plain ones.
+
+    Raises:
+        TypeError: it holds something else.
+    """
+    return json.dumps(value, default=_plain)
+
+
+def is_alive(pid: int | None, started: float | None) -> bool:
+    """Whether the process still runs that had this number at that time: numbers are given again."""
+    if pid is None or started is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < SAME_START_S and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+SAME_START_S = 3.0
+"""A clock that was set moves the start times that the system tells."""
+
+
+def identity() -> tuple[int, float]:
+    """This process: its number and when it started."""
+    return os.getpid(), psutil.Process().create_time()
+
+
+def kill_tree(pid: int | None, started: float | None) -> None:
+    """Kill a process and what it has started, if it is still the same one."""
+    if not is_alive(pid, started):
+        return
+    try:
+        process = psutil.Process(pid)
+        family = [*process.children(recursive=True), process]
+    except psutil.Error:
+        return
+    for member in family:
+        try:
+            member.kill()
+        except psutil.Error:
+            continue
+    psutil.wait_procs(family, timeout=5)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder; what cannot be deleted stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Bring a new or an older database to this version; refuse a newer one, and one that is not ours."""
+    with FileLock(path.with_name("making.lock"), timeout=BUSY_S):
+        version = _version(connection)  # another process may have been quicker
+        if version > VERSION:
+            raise JobError("job_database_newer", path=str(path), version=version, known=VERSION)
+        if version == VERSION:
+            return
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise JobError("job_database", path=str(path), detail="it holds the tables of something else")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} is no plain data")

@@ -1,0 +1,251 @@
+"""The worker, ``python -m llmkit.jobs.worker``: one process for each folder of jobs; it works the queue off in order.
+
+Each job runs in a process of its own, so that one that crashes takes nothing with it; whatever way that process ends,
+the worker writes down how. The worker ends when it has had nothing to do for a while, or when nobody is there any more
+for whom it works: then what runs is interrupted.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+
+import psutil
+from filelock import FileLock, Timeout
+
+from llmkit.jobs.queue import ROOT, mend, python_path
+from llmkit.jobs.store import (
+    database,
+    database_path,
+    identity,
+    is_alive,
+    job_folder,
+    jobs_home,
+    kill_tree,
+    remove,
+    transaction,
+)
+
+POLL_S = 0.1
+IDLE_S = float(os.environ.get("LLMKIT_JOBS_IDLE_S", "30"))
+"""The worker ends when it has waited so long for the next job."""
+
+GRACE_S = float(os.environ.get("LLMKIT_JOBS_GRACE_S", "15"))
+"""Work goes on so long after the last app has ended, so that one that is started again finds it."""
+
+KILL_AFTER_S = 4.0
+"""A job that was cancelled and does not end by itself is killed."""
+
+LOCK_S = 3.0
+LOG_LIMIT_BYTES = 8_000_000
+KEPT_JOBS = 200
+KEPT_BYTES = 2_000_000_000
+
+
+class Worker:
+    """Takes the jobs that wait, one after the other.
+
+    Args:
+        connection: the database, open as long as the worker lives.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.stopping = False
+        self._owner_seen = time.monotonic()
+        self._owners_checked = 0.0
+
+    def run(self) -> None:
+        """Work until there is nothing to do, or nobody to do it for."""
+        pid, started = identity()
+        self.connection.execute("INSERT OR REPLACE INTO worker VALUES (1, ?, ?)", (pid, started))
+        mend(self.connection)
+        idle_since = time.monotonic()
+        while not self.must_stop():
+            job = self.claim()
+            if job is not None:
+                self.work(job)
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > IDLE_S and self.retire():
+                return
+            else:
+                time.sleep(POLL_S)
+        if database_path().exists():
+            self.connection.execute("DELETE FROM worker")
+
+    def must_stop(self) -> bool:
+        """Whether to end: told to, the database is gone, or no process attends."""
+        now = time.monotonic()
+        if now - self._owners_checked > min(GRACE_S, 1.0):
+            self._owners_checked = now
+            owners = self.connection.execute("SELECT pid, started FROM owners").fetchall()
+            if any(is_alive(*owner) for owner in owners):
+                self._owner_seen = now
+            self.stopping |= now - self._owner_seen > GRACE_S or not database_path().exists()
+        return self.stopping
+
+    def retire(self) -> bool:
+        """Say that there is no worker any more, unless a job has come: who asks for work then starts another one."""
+        with transaction(self.connection):
+            if self.connection.execute("SELECT 1 FROM jobs WHERE state = 'queued'").fetchone():
+                return False
+            self.connection.execute("DELETE FROM worker")
+            self.connection.executemany(
+                "DELETE FROM owners WHERE pid = ?",
+                [
+                    (pid,)
+                    for pid, at in self.connection.execute("SELECT * FROM owners").fetchall()
+                    if not is_alive(pid, at)
+                ],
+            )
+            return True
+
+    def claim(self) -> sqlite3.Row | None:
+        """Take the next job, if there is one."""
+        if self.connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone() is None:
+            return None
+        with transaction(self.connection):
+            row: sqlite3.Row | None = self.connection.execute(
+                """UPDATE jobs SET state = 'running', claim = ?, started_at = ?, worker_pid = ?, worker_started = ?,
+                       child_pid = NULL, child_started = NULL
+                   WHERE id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY place LIMIT 1)
+                   RETURNING id, claim""",
+                (uuid.uuid4().hex, time.time(), *identity()),
+            ).fetchone()
+        return row
+
+    def work(self, job: sqlite3.Row) -> None:
+        """Run one job in a process of its own, see it end, and write down how where it could not itself."""
+        place = job_folder(job["id"])
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / "log.txt").open("ab") as log:
+            child = start_task(job["id"], job["claim"], log.fileno())
+            started = _start_time(child)
+            self.connection.execute(
+                "UPDATE jobs SET child_pid = ?, child_started = ? WHERE id = ? AND claim = ?",
+                (child.pid, started, job["id"], job["claim"]),
+            )
+            cancelled_at: float | None = None
+            while child.poll() is None:
+                if self.must_stop():
+                    kill_tree(child.pid, started)
+                elif self.is_cancelled(job):
+                    cancelled_at = cancelled_at or time.monotonic()
+                    if time.monotonic() - cancelled_at > KILL_AFTER_S:
+                        kill_tree(child.pid, started)
+                if os.fstat(log.fileno()).st_size > LOG_LIMIT_BYTES:
+                    log.truncate(0)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(POLL_S)
+            if child.stdin is not None:
+                child.stdin.close()
+            _end_group(child.pid)
+            self.finish(job, child.returncode)
+        self.sweep()
+
+    def is_cancelled(self, job: sqlite3.Row) -> bool:
+        """Whether the job was taken back, or is not this worker's any more."""
+        row = self.connection.execute("SELECT cancel, claim FROM jobs WHERE id = ?", (job["id"],)).fetchone()
+        return row is None or row["claim"] != job["claim"] or bool(row["cancel"])
+
+    def finish(self, job: sqlite3.Row, status: int) -> None:
+        """Write down how a job ended whose process has not; throw away what it left half-written."""
+        code, values = how_it_ended(status)
+        state = "failed"
+        if self.stopping:
+            state, code, values = "interrupted", "job_interrupted", {}
+        self.connection.execute(
+            """UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE ? END, ended_at = ?,
+                   error = CASE cancel WHEN 1 THEN NULL ELSE ? END
+               WHERE id = ? AND claim = ? AND state = 'running'""",
+            (state, time.time(), json.dumps({"code": code, "values": values}), job["id"], job["claim"]),
+        )
+        remove(job_folder(job["id"]) / "work")
+
+    def sweep(self) -> None:
+        """Forget the oldest jobs that have ended, so that the list and the disk do not fill."""
+        ended = self.connection.execute(
+            "SELECT id, size_bytes FROM jobs WHERE state NOT IN ('queued', 'running') ORDER BY ended_at DESC"
+        ).fetchall()
+        size_bytes = 0
+        for number, row in enumerate(ended):
+            size_bytes += row["size_bytes"]
+            if number and (number >= KEPT_JOBS or size_bytes > KEPT_BYTES):
+                gone = self.connection.execute(
+                    "DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (row["id"],)
+                )
+                if gone.rowcount:
+                    remove(job_folder(row["id"]))
+
+
+def start_task(job_id: str, claim: str, log: int) -> subprocess.Popen[bytes]:
+    """Start the process of one job. Its standard input is a pipe that closes when this process ends by any cause."""
+    threads = str(max((os.cpu_count() or 1) - 1, 1))  # one core stays for the pages
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    own = {"PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "llmkit.jobs.run", job_id, claim],
+        cwd=ROOT,
+        env={**limits, **os.environ, **own},
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def how_it_ended(status: int) -> tuple[str, dict[str, str]]:
+    """The code and values of a process's end that nobody had foreseen.
+
+    >>> how_it_ended(-9)
+    ('job_killed', {})
+    >>> how_it_ended(3)
+    ('job_crashed', {'detail': 'exit 3'})
+    """
+    if status == -getattr(signal, "SIGKILL", 9):
+        return "job_killed", {}
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return "job_crashed", {"detail": signal.Signals(-status).name}
+    return "job_crashed", {"detail": f"exit {status}"}
+
+
+def _start_time(child: subprocess.Popen[bytes]) -> float | None:
+    try:
+        return psutil.Process(child.pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def _end_group(pid: int) -> None:
+    """Kill what a job's process has started and left behind."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Be the worker of this folder of jobs, unless there is one."""
+    lock = FileLock(jobs_home() / "worker.lock")
+    try:
+        lock.acquire(timeout=LOCK_S)
+    except Timeout:
+        return
+    with lock, database() as connection:
+        worker = Worker(connection)
+
+        def stop(*_: object) -> None:
+            worker.stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        worker.run()
+
+
+if __name__ == "__main__":
+    main()
