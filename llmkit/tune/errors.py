@@ -1,0 +1,21 @@
+"""What can go wrong in tuning, each with a code that a page can say in its reader's language."""
+
+from typing import Literal
+
+Code = Literal["setting_out_of_range", "no_targets", "too_few_examples", "one_class", "another_run", "out_of_memory"]
+
+
+class TuneError(ValueError):
+    """A training cannot begin or go on.
+
+    Args:
+        code: ``setting_out_of_range`` (with the setting, what was asked, the least and the most), ``no_targets``
+            (no layer to put an adapter beside), ``too_few_examples``, ``one_class`` (all rows have one label),
+            ``another_run`` (the folder holds one with other settings), ``out_of_memory``.
+        values: the numbers and names that the message needs.
+    """
+
+    def __init__(self, code: Code, **values: object) -> None:
+        super().__init__(f"{code}: {values}")
+        self.code: Code = code
+        self.values = values
