@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import streamlit as st
 
+from components import glossary
 from components.workbench import Workbench
 from lessons import words
 
@@ -74,6 +75,7 @@ def open_door(bench: Workbench, path: str) -> None:
         },
         height=1,
     )
+    glossary.lay_out(bench.say, path)
 
 
 def _asked_for() -> str:

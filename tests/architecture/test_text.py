@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lessons import registry, words
+from lessons import glossary, registry, words
 from lessons.language import LANGUAGES, TEXT_FOLDER, read_catalogue
 from tests.architecture.sources import CJK, QUOTED_SENTENCE, ROOT, bare_strings, python_files, said_keys
 
@@ -58,7 +58,12 @@ ALSO_SIMPLIFIED = frozenset("个据体关机号万与")
 
 
 def entries() -> list[tuple[str, dict[str, str]]]:
-    return [(f"{path.stem}.{key}", entry) for path in CATALOGUES for key, entry in read_catalogue(path).items()]
+    """Every text of the guide: the catalogues, and the glossary's terms and meanings."""
+    told = [(f"{path.stem}.{key}", entry) for path in CATALOGUES for key, entry in read_catalogue(path).items()]
+    for term in glossary.terms():
+        told.append((f"glossary {term.key}", {"zh": term.zh, "en": term.en}))
+        told.append((f"glossary {term.key}, meaning", {"zh": term.zh_means, "en": term.en_means}))
+    return told
 
 
 def fields(text: str) -> set[str]:
