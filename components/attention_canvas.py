@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from components.attention_engine import Heads, OneHead, encode
+from components.moving import Slider, draw_moving
 from lessons import Words
 
 if TYPE_CHECKING:
@@ -84,46 +84,65 @@ def draw_explorer(heads: Heads, roles: HeadRoles, say: Words, *, on_chosen: Call
     )
 
 
-def draw_gallery(
-    heads: Heads, roles: HeadRoles, say: Words, *, key: str = "attention_gallery", layer: int | None = None
+def draw_gallery(heads: Heads, roles: HeadRoles, say: Words) -> None:
+    """Draw all heads as thumbnails; query heads that share keys are bracketed, a click chooses for the whole page."""
+    _gallery(
+        key="attention_gallery",
+        data={
+            "id": f"{heads.id} {say.lang}",
+            "thumbs": heads.thumbs,
+            **_thumbnails(heads, roles, say),
+            "words": {"name": say("attention.gallery.name"), "head": _told(heads, say)},
+        },
+    )
+
+
+def draw_family(
+    heads: Heads, roles: HeadRoles, say: Words, *, key: str, told: str, depth: Slider, layer_at: Sequence[int]
 ) -> None:
-    """Draw all heads as thumbnails, or those of one layer, larger; query heads that share keys are bracketed.
+    """Draw the heads of one layer as large thumbnails; a slider that stands elsewhere says which layer.
 
     Args:
         heads: all weights.
         roles: what each head does.
         say: the words of the page's language.
         key: unique on the page.
-        layer: only this one; None for all, and then a click chooses the head for the whole page.
+        told: the box in one line, ``{layer}`` in it.
+        depth: the slider.
+        layer_at: for each of its places the layer.
     """
+    draw_moving(
+        "families",
+        "family",
+        key=key,
+        name=say("attention.families.title"),
+        sliders=[depth],
+        words={"told": told, "head": _told(heads, say)},
+        thumbs=heads.thumbs,
+        layerAt=list(layer_at),
+        **_thumbnails(heads, roles, say),
+    )
+
+
+def _thumbnails(heads: Heads, roles: HeadRoles, say: Words) -> dict[str, Any]:
+    """What is said and marked at every head's thumbnail."""
     names = role_names(say)
     order = list(names)
-    shown = range(heads.n_layers) if layer is None else range(layer, layer + 1)
-    area = heads.side * heads.side * heads.n_heads
-    thumbs = base64.b64decode(heads.thumbs)[shown.start * area : shown.stop * area]
-    _gallery(
-        key=key,
-        data={
-            "id": f"{heads.id} {say.lang} {layer}",
-            "heads": heads.n_heads,
-            "first": shown.start,
-            "group": heads.n_heads // heads.n_kv_heads,
-            "side": heads.side,
-            "large": layer is not None,
-            "leads": layer is None,
-            "thumbs": base64.b64encode(thumbs).decode("ascii"),
-            "roles": [order.index(role) for at in shown for role in roles.roles[at]],
-            "scores": [_scores(roles, at, head, say) for at in shown for head in range(heads.n_heads)],
-            "names": list(names.values()),
-            "marks": [say(f"attention.mark.{role}") if role != "mixed" else "" for role in order],
-            "words": {
-                "name": say("attention.gallery.name"),
-                "head": say(
-                    "attention.gallery.shared" if heads.n_kv_heads < heads.n_heads else "attention.gallery.head"
-                ),
-            },
-        },
-    )
+    return {
+        "heads": heads.n_heads,
+        "group": heads.n_heads // heads.n_kv_heads,
+        "side": heads.side,
+        "roles": [order.index(role) for layer in roles.roles for role in layer],
+        "scores": [
+            _scores(roles, layer, head, say) for layer in range(heads.n_layers) for head in range(heads.n_heads)
+        ],
+        "names": list(names.values()),
+        "marks": [say(f"attention.mark.{role}") if role != "mixed" else "" for role in order],
+    }
+
+
+def _told(heads: Heads, say: Words) -> str:
+    return say("attention.gallery.shared" if heads.n_kv_heads < heads.n_heads else "attention.gallery.head")
 
 
 def draw_steps(heads: Heads, one: OneHead, say: Words, *, layer: int, head: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -17,6 +18,7 @@ from components.charts import heat
 from components.engine import Made
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
+from components.moving import Slider, draw_moving, place
 from components.readings import draw_next, draw_turned
 from lessons import registry
 
@@ -56,11 +58,13 @@ def draw_off(page: Page, layer: int, head: int) -> None:
 
 @section
 def draw_families(page: Page) -> None:
-    """Draw one layer of a GPT-2, a BERT and a LLaMA box, on the same sentence."""
-    bench = page.bench
+    """Draw one layer of a GPT-2, a BERT and a LLaMA box, on the same sentence; one slider says how deep."""
     st.header(page.say("attention.families.title"))
-    depth = st.slider(page.say("attention.families.depth"), 0, 100, 0, 10, format="%d%%", key="attention_depth")
-    for family, box_id in found.family_boxes(bench.box_id).items():
+    label = page.say("attention.families.depth")
+    places = tuple(f"{tenth}0%" if tenth else "0%" for tenth in range(11))
+    depth = Slider(name="attention_depth", label=label, low=0, high=10, start=0, places=places)
+    draw_moving("families", "slider", key="attention_depth_slider", name=label, sliders=[depth], words={})
+    for family, box_id in found.family_boxes(page.bench.box_id).items():
         name = page.say(f"attention.family.{family}")
         if box_id is None:
             draw_note(page.say("attention.families.missing", family=name))
@@ -200,26 +204,35 @@ def _try(asked: tuple[str, str] | None) -> None:
     st.session_state[_TRYING] = asked
 
 
-def _draw_family(page: Page, family: str, name: str, box_id: str, depth: int) -> None:
+def _draw_family(page: Page, family: str, name: str, box_id: str, depth: Slider) -> None:
     sentence = page.bench.sentence
     with st.spinner(page.say("attention.opening")):
         made = found.heads(box_id, sentence)
         roles = found.roles(box_id, sentence).value
     heads = made.value
-    layer = round(depth / 100 * (heads.n_layers - 1))
+    layer_at = [round(tenth / depth.high * (heads.n_layers - 1)) for tenth in range(depth.high + 1)]
+    layer = layer_at[place(depth)]
     st.subheader(f"{name} · {plain(box_id)}")
-    facts = page.say(
+    told = page.say(
         "attention.families.facts",
         direction=page.say("attention.families.causal" if heads.causal else "attention.families.both"),
-        layer=layer,
+        layer="{layer}",
         layers=heads.n_layers,
         heads=heads.n_heads,
         kv=heads.n_kv_heads,
     )
-    draw_note(facts)
     table = found.roles_frame(roles)
-    with page.shown(key=f"family_{family}", badge=made.badge, alt=f"{name}: {facts}", data=table[table.layer == layer]):
-        canvas.draw_gallery(heads, roles, page.bench.say, key=f"attention_family_{family}", layer=layer)
+    alt = f"{name}: {told.format(layer=layer)}"
+    with page.shown(key=f"family_{family}", badge=made.badge, alt=alt, data=table[table.layer == layer]):
+        canvas.draw_family(
+            heads,
+            roles,
+            page.bench.say,
+            key=f"attention_family_{family}",
+            told=told,
+            depth=replace(depth, own=False),
+            layer_at=layer_at,
+        )
 
 
 def _suspects(page: Page, now: Pair) -> tuple[Pair, ...]:

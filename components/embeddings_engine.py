@@ -111,9 +111,9 @@ def label(box_id: str, token_id: int) -> str:
     return f"##{shown}" if tokenizer.kind == "wordpiece" and piece.startswith("##") else shown
 
 
-def neighbours(box_id: str, token_id: int) -> Made[Neighbours]:
-    """Return the MAX_NEIGHBOURS rows nearest to a row, itself left out."""
-    return _neighbours(box_id, engine.fingerprint(box_id), token_id)
+def neighbours(box_id: str, token_ids: tuple[int, ...]) -> Made[tuple[Neighbours, ...]]:
+    """Return, for each of some rows, the MAX_NEIGHBOURS rows nearest to it, itself left out."""
+    return _neighbours(box_id, engine.fingerprint(box_id), token_ids)
 
 
 def cloud(box_id: str, text: str, method: Method, dims: int) -> Made[Cloud]:
@@ -163,12 +163,17 @@ def _table(box_id: str, fingerprint: str) -> Floats:
     return rows
 
 
-@engine.remembered(max_entries=512)
-def _neighbours(box_id: str, fingerprint: str, token_id: int) -> Neighbours:
+@engine.remembered(max_entries=32)
+def _neighbours(box_id: str, fingerprint: str, token_ids: tuple[int, ...]) -> tuple[Neighbours, ...]:
     from llmkit.trace.space import cosine_to_table, nearest
 
     rows = _table(box_id, fingerprint).value
-    return nearest(cosine_to_table(rows, rows[[token_id]])[0], MAX_NEIGHBOURS, without=(token_id,))
+    once = list(dict.fromkeys(token_ids))
+    found = {
+        one: nearest(cosines, MAX_NEIGHBOURS, without=(one,))
+        for one, cosines in zip(once, cosine_to_table(rows, rows[once]), strict=True)
+    }
+    return tuple(found[one] for one in token_ids)
 
 
 @engine.remembered(max_entries=48)

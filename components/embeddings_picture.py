@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from components.charts import SCALE
 from components.theme import ACCENT, QUIET
 
 if TYPE_CHECKING:
@@ -19,22 +18,6 @@ Floats = NDArray[np.float32]
 
 LONGEST = 14
 """Characters of a label on an axis; hovering shows all."""
-
-
-def rows_strip(values: Floats, labels: Sequence[str], *, chosen: int) -> go.Figure:
-    """Draw some rows of the table, the chosen one marked: [n, D]."""
-    import plotly.graph_objects as go
-
-    top = float(np.abs(values).max()) or 1.0
-    figure = go.Figure(
-        go.Heatmap(z=values, colorscale=SCALE, zmin=-top, zmax=top, colorbar={"thickness": 12}, hovertemplate=_ROW)
-    )
-    figure.add_shape(
-        type="rect", x0=-0.5, x1=values.shape[1] - 0.5, y0=chosen - 0.5, y1=chosen + 0.5, line=_LINE, layer="above"
-    )
-    figure.update_yaxes(**_ticks(labels), autorange="reversed")
-    figure.update_xaxes(showgrid=False)
-    return figure.update_layout(height=90 + 42 * len(values))
 
 
 def neighbour_bars(labels: Sequence[str], cosines: Sequence[float]) -> go.Figure:
@@ -92,25 +75,6 @@ def cloud_plot(layout: Floats, labels: Sequence[str], n_own: int, names: tuple[s
     return figure.update_xaxes(**hidden).update_yaxes(**hidden)
 
 
-def likeness_map(values: Floats, labels: Sequence[str]) -> go.Figure:
-    """Draw the cosine of every token with every other: [T, T]."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            colorscale=SCALE,
-            zmin=-1,
-            zmax=1,
-            colorbar={"thickness": 12},
-            hovertemplate="%{y} · %{x}: %{z:.3f}<extra></extra>",
-        )
-    )
-    figure.update_xaxes(**_ticks(labels), tickangle=-60, showgrid=False)
-    figure.update_yaxes(**_ticks(labels), autorange="reversed", showgrid=False)
-    return figure.update_layout(height=max(360, min(760, 160 + 24 * len(labels))))
-
-
 def layer_lines(lines: Sequence[tuple[str, Sequence[float]]], stages: Sequence[str]) -> go.Figure:
     """Draw cosines from stage to stage: the first line thick, the second dashed."""
     import plotly.graph_objects as go
@@ -133,10 +97,6 @@ def layer_lines(lines: Sequence[tuple[str, Sequence[float]]], stages: Sequence[s
     figure.update_xaxes(tickmode="array", tickvals=list(range(0, len(stages), step)), ticktext=list(stages)[::step])
     figure.update_yaxes(range=[min(0.0, *(min(values) for _, values in lines)) - 0.05, 1.05])
     return figure.update_layout(height=400, legend={"orientation": "h", "y": 1.15})
-
-
-_LINE = {"color": ACCENT, "width": 4}
-_ROW = "%{x}: %{z:.4f}<extra></extra>"
 
 
 def _short(label: str) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from components import embeddings_engine as found
-from components.embeddings_picture import cloud_plot, layer_lines, likeness_map, neighbour_bars, rows_strip
+from components.attention_engine import encode
+from components.embeddings_picture import cloud_plot, layer_lines, neighbour_bars
+from components.engine import Made
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
+from components.moving import Slider, draw_moving, place
+from llmkit.tokens import Encoding
 
 if TYPE_CHECKING:
     from llmkit.trace.space import Analogy, Method, Neighbours
@@ -20,69 +26,123 @@ METHODS: tuple[Method, ...] = ("pca", "tsne", "umap")
 AROUND = 2
 """Rows of the table drawn above and below the chosen one."""
 
-
-def draw_row(page: Page) -> int:
-    """Draw the row of the table that a token's id picks; return the id that the learner chose."""
-    bench = page.bench
-    encoding = found.encode(bench.box_id, bench.sentence)
-    places = tuple(range(len(encoding)))
-    if not places:
-        from llmkit.trace import TraceError
-
-        raise TraceError("text_empty", tokens=0, limit=found.MAX_TOKENS)
-    st.header(page.say("embeddings.row.title"))
-    first = next((place for place in places if not encoding.special[place]), 0)
-    at = st.selectbox(
-        page.say("embeddings.row.token"),
-        places,
-        index=first,
-        format_func=lambda place: f"{place}: {encoding.labels[place]} → {encoding.ids[place]}",
-        key=f"embeddings_token_{bench.box_id}_{bench.sentence}",
-    )
-    if at != first:
-        page.tick("do.look_up")
-    token_id = encoding.ids[at]
-    with st.spinner(page.say("embeddings.opening")):
-        made = found.table(bench.box_id)
-    rows = made.value
-    page.count("part.row", len(rows))
-    page.count("part.dimension", rows.shape[1])
-    start = max(token_id - AROUND, 0)
-    ids = tuple(range(start, min(token_id + AROUND + 1, len(rows))))
-    values = rows[ids[0] : ids[-1] + 1]
-    labels = [f"{row} {found.label(bench.box_id, row)}" for row in ids]
-    norm = float((rows[token_id] ** 2).sum() ** 0.5)
-    alt = page.say(
-        "embeddings.row.alt",
-        token=encoding.labels[at],
-        id=token_id,
-        dims=rows.shape[1],
-        low=f"{rows[token_id].min():.3f}",
-        high=f"{rows[token_id].max():.3f}",
-        norm=f"{norm:.3f}",
-    )
-    table = pd.DataFrame(values.T, columns=[str(row) for row in ids]).rename_axis("dimension").reset_index()
-    page.figure(rows_strip(values, labels, chosen=token_id - start), key="row", badge=made.badge, alt=alt, data=table)
-    draw_note(alt)
-    return token_id
+FEWEST, USUAL = 3, 10
+"""Neighbours that are shown at least, and to begin with."""
 
 
 @section
-def draw_neighbours(page: Page, token_id: int) -> None:
+def draw_table(page: Page) -> None:
+    """Draw the row of the table that a token's id picks, and the rows nearest to it in the whole table."""
+    bench = page.bench
+    encoding = found.encode(bench.box_id, bench.sentence)
+    if not len(encoding):
+        from llmkit.trace import TraceError
+
+        raise TraceError("text_empty", tokens=0, limit=found.MAX_TOKENS)
+    with st.spinner(page.say("embeddings.opening")):
+        made = found.table(bench.box_id)
+    page.count("part.row", len(made.value))
+    page.count("part.dimension", made.value.shape[1])
+    token = _token_slider(page, encoding)
+    at = place(token)
+    if at != token.start:
+        page.tick("do.look_up")
+    _draw_row(page, made, encoding, token)
+    _draw_near(page, encoding, token)
+    if len(encoding) > found.MAX_TOKENS:
+        draw_note(page.say("embeddings.cloud.cut", n=found.MAX_TOKENS))
+
+
+def _token_slider(page: Page, encoding: Encoding) -> Slider:
+    """The sentence's tokens; the first that is not special is looked at first."""
+    count = min(len(encoding), found.MAX_TOKENS)
+    return Slider(
+        name="embeddings_token",
+        label=page.say("embeddings.row.token"),
+        low=0,
+        high=count - 1,
+        start=next((at for at in range(count) if not encoding.special[at]), 0),
+        places=tuple(f"{encoding.labels[at]} → {encoding.ids[at]}" for at in range(count)),
+    )
+
+
+def _draw_row(page: Page, made: Made[found.Floats], encoding: Encoding, token: Slider) -> None:
+    """Draw the chosen row between those above and below it."""
+    st.header(page.say("embeddings.row.title"))
+    rows, box_id = made.value, page.bench.box_id
+    ids = encoding.ids[: token.high + 1]
+    around = {one: range(max(one - AROUND, 0), min(one + AROUND + 1, len(rows))) for one in ids}
+    sent = sorted({row for span in around.values() for row in span})
+    order = {row: at for at, row in enumerate(sent)}
+    told = [_row_told(page, label, one, rows[one]) for label, one in zip(encoding.labels, ids, strict=False)]
+    chosen = around[ids[place(token)]]
+    table = pd.DataFrame(rows[chosen.start : chosen.stop].T, columns=[str(row) for row in chosen])
+    with page.shown(
+        key="row", badge=made.badge, alt=told[place(token)], data=table.rename_axis("dimension").reset_index()
+    ):
+        draw_moving(
+            "embeddings",
+            "row",
+            key="embeddings_row",
+            name=page.say("embeddings.row.title"),
+            sliders=[token],
+            words={"dimension": page.say("embeddings.row.dimension"), "cell": page.say("embeddings.row.cell")},
+            rows=encode(rows[sent].astype(np.float32)),
+            dims=rows.shape[1],
+            names=[f"{row} {found.label(box_id, row)}" for row in sent],
+            shown=[[order[row] for row in around[one]] for one in ids],
+            rowOf=[one - around[one].start for one in ids],
+            told=told,
+        )
+
+
+def _row_told(page: Page, label: str, token_id: int, row: found.Floats) -> str:
+    return page.say(
+        "embeddings.row.alt",
+        token=label,
+        id=token_id,
+        dims=len(row),
+        low=f"{row.min():.3f}",
+        high=f"{row.max():.3f}",
+        norm=f"{float((row**2).sum() ** 0.5):.3f}",
+    )
+
+
+def _draw_near(page: Page, encoding: Encoding, token: Slider) -> None:
     """Draw the rows nearest to the chosen one, found in the whole table."""
     box_id = page.bench.box_id
-    name = found.label(box_id, token_id)
     st.header(page.say("embeddings.near.title"))
-    count = st.slider(page.say("embeddings.near.slider"), 3, found.MAX_NEIGHBOURS, 10, key="embeddings_near")
-    if count != 10:
+    ids = encoding.ids[: token.high + 1]
+    made = found.neighbours(box_id, tuple(ids))
+    most = min(len(near.ids) for near in made.value)
+    label = page.say("embeddings.near.slider")
+    few, usual = min(FEWEST, most), min(USUAL, most)
+    near = Slider(name="embeddings_near", label=label, low=few, high=most, start=usual)
+    count, at = place(near), place(token)
+    if count != usual:
         page.tick("do.neighbours")
-    made = found.neighbours(box_id, token_id)
-    ids, cosines = made.value.ids[:count], made.value.cosines[:count]
-    labels = [found.label(box_id, one) for one in ids]
-    alt = page.say("embeddings.near.alt", token=name, listed=_listed(page, labels, cosines))
-    table = pd.DataFrame({"id": ids, "token": labels, "cosine": cosines})
-    page.figure(neighbour_bars(labels, cosines), key="near", badge=made.badge, alt=alt, data=table)
-    draw_note(page.say("embeddings.near.note", token=name, n=len(found.table(box_id).value)))
+    sent = list(dict.fromkeys(row for one in made.value for row in one.ids))
+    names = [found.label(box_id, row) for row in sent]
+    order = {row: number for number, row in enumerate(sent)}
+    shown, cosines = made.value[at].ids[:count], made.value[at].cosines[:count]
+    labels = [names[order[row]] for row in shown]
+    alt = page.say("embeddings.near.alt", token=encoding.labels[at], listed=_listed(page, labels, cosines))
+    table = pd.DataFrame({"id": shown, "token": labels, "cosine": cosines})
+    with page.shown(key="near", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "embeddings",
+            "near",
+            key="embeddings_near_bars",
+            name=page.say("embeddings.near.title"),
+            sliders=[near, replace(token, own=False)],
+            words={"told": page.say("embeddings.near.told"), "row": page.say("embeddings.near.row")},
+            tokens=list(encoding.labels[: token.high + 1]),
+            ids=[[order[row] for row in one.ids[:most]] for one in made.value],
+            names=names,
+            most=most,
+            cosines=encode(np.array([one.cosines[:most] for one in made.value], dtype=np.float32)),
+        )
+    draw_note(page.say("embeddings.near.note", n=len(found.table(box_id).value)))
 
 
 @section
@@ -158,18 +218,29 @@ def draw_likeness(page: Page) -> None:
     bench = page.bench
     st.header(page.say("embeddings.like.title"))
     made = found.likeness(bench.box_id, bench.sentence)
-    last = len(made.value) - 1
-    stage = st.slider(page.say("embeddings.like.slider"), 0, last, 0, key=f"embeddings_stage_{bench.box_id}")
-    values = made.value[stage]
     labels = found.encode(bench.box_id, bench.sentence).labels
-    name = _stage(page, stage)
+    stages = [_stage(page, stage) for stage in range(len(made.value))]
+    label = page.say("embeddings.like.slider")
+    slider = Slider(name="embeddings_stage", label=label, low=0, high=len(stages) - 1, start=0, places=tuple(stages))
+    values = made.value[place(slider)]
     count = len(labels)
     mean = (float(values.sum()) - float(values.trace())) / max(count * (count - 1), 1)
-    alt = page.say("embeddings.like.alt", n=count, stage=name, mean=f"{mean:.3f}")
+    alt = page.say("embeddings.like.alt", n=count, stage=stages[place(slider)], mean=f"{mean:.3f}")
     table = pd.DataFrame(values, columns=[f"{at}: {one}" for at, one in enumerate(labels)])
     table.insert(0, "token", labels)
-    page.figure(likeness_map(values, labels), key="like", badge=made.badge, alt=alt, data=table)
-    draw_note(alt)
+    with page.shown(key="like", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "embeddings",
+            "like",
+            key="embeddings_like",
+            name=page.say("embeddings.like.title"),
+            sliders=[slider],
+            words={"told": page.say("embeddings.like.alt"), "pair": page.say("embeddings.like.pair")},
+            T=count,
+            labels=list(labels),
+            stages=stages,
+            cosines=encode(made.value[:, *np.tril_indices(count)]),
+        )
 
 
 @section

@@ -115,9 +115,9 @@ def turning(box_id: str, text: str) -> Made[Turning]:
     return _turning(box_id, engine.fingerprint(box_id), text)
 
 
-def slopes(n_heads: int) -> Made[tuple[Floats, Floats]]:
-    """Return ALiBi's slopes, [n_heads], and what they take off a score by distance, [n_heads, PLACES]."""
-    return _slopes(n_heads)
+def slopes(most: int) -> Made[tuple[tuple[Floats, Floats], ...]]:
+    """Return, for 1 head, 2 heads … `most` heads: ALiBi's slopes, [H], and what they add by distance, [H, PLACES]."""
+    return _slopes(most)
 
 
 def experiment(box_id: str, text: str, seed: int) -> Made[Experiment]:
@@ -178,15 +178,18 @@ def _turning(box_id: str, fingerprint: str, text: str) -> Turning:
     )
 
 
-@engine.remembered(max_entries=32)
-def _slopes(n_heads: int) -> tuple[Floats, Floats]:
+@engine.remembered(max_entries=2)
+def _slopes(most: int) -> tuple[tuple[Floats, Floats], ...]:
     import torch
 
     from llmkit.parts import ALiBiPositions
 
-    alibi = ALiBiPositions(n_heads=n_heads)
-    bias = alibi.bias(torch.arange(PLACES - 1, PLACES), torch.arange(PLACES))[:, 0].flip(-1)  # nearest first
-    return alibi.slopes().numpy(), bias.numpy()
+    made = []
+    for n_heads in range(1, most + 1):
+        alibi = ALiBiPositions(n_heads=n_heads)
+        bias = alibi.bias(torch.arange(PLACES - 1, PLACES), torch.arange(PLACES))[:, 0].flip(-1)  # nearest first
+        made.append((alibi.slopes().numpy(), bias.numpy()))
+    return tuple(made)
 
 
 @engine.remembered(max_entries=32)

@@ -3,53 +3,84 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from components import positions_engine as found
-from components.charts import bars, heat, line
+from components.attention_engine import encode
+from components.charts import bars, heat
+from components.engine import Made
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
+from components.moving import Slider, draw_moving, place
 from components.positions_engine import Way
-from components.positions_picture import clocks, slope_lines
 from components.readings import draw_next, draw_turned
-from components.theme import ACCENT
 
 BASES = (10, 100, 1_000, 10_000, 100_000)
-USUAL = (64, 64, 10_000)
-"""Length, d_model and base that the waves begin with."""
 CLOCKS = 8
 """Turning pairs drawn, from the fastest to the slowest."""
+MOST_HEADS = 16
+"""Heads that ALiBi's slopes are drawn for."""
 SHUFFLED: Way = "shuffled"
 
 
 @section
 def draw_waves(page: Page) -> None:
-    """Draw sinusoidal positions, and how alike they are by distance."""
+    """Draw sinusoidal positions, and how alike they are by distance; the browser computes the formula itself."""
     st.header(page.say("positions.waves.title"))
-    columns = st.columns(3)
-    length = columns[0].slider(page.say("positions.waves.length"), 8, 256, USUAL[0], 8, key="positions_length")
-    d_model = columns[1].slider(page.say("positions.waves.d_model"), 8, 256, USUAL[1], 8, key="positions_d_model")
-    base = columns[2].select_slider(page.say("positions.waves.base"), BASES, USUAL[2], key="positions_base")
-    if (length, d_model, base) != USUAL:
+    sliders = [
+        Slider(name="positions_length", label=page.say("positions.waves.length"), low=8, high=256, start=64, step=8),
+        Slider(name="positions_d_model", label=page.say("positions.waves.d_model"), low=8, high=256, start=64, step=8),
+        Slider(
+            name="positions_base",
+            label=page.say("positions.waves.base"),
+            low=0,
+            high=len(BASES) - 1,
+            start=BASES.index(10_000),
+            places=tuple(f"{base:,}" for base in BASES),
+        ),
+    ]
+    if any(place(slider) != slider.start for slider in sliders):
         page.tick("do.stretch")
+    length, d_model, base = place(sliders[0]), place(sliders[1]), BASES[place(sliders[2])]
     with st.spinner(page.say("positions.opening")):
         made = found.waves(length, d_model, base)
-    waves = made.value
-    position, dimension = page.say("positions.axis.position"), page.say("positions.axis.dimension")
-    alt = page.say("positions.waves.alt", length=length, d_model=d_model, base=base)
-    table = pd.DataFrame(waves.rows).rename_axis("position").reset_index()
-    page.figure(heat(waves.rows, x=dimension, y=position), key="waves", badge=made.badge, alt=alt, data=table)
+    rows, alike = made.value.rows, made.value.likeness[0]
+    told = page.say("positions.waves.alt")
+    with page.shown(
+        key="waves",
+        badge=made.badge,
+        alt=told.format(length=length, d_model=d_model, base=base),
+        data=pd.DataFrame(rows).rename_axis("position").reset_index(),
+    ):
+        draw_moving(
+            "positions",
+            "waves",
+            key="positions_waves",
+            name=page.say("positions.waves.title"),
+            sliders=sliders,
+            words={"told": told, "cell": page.say("positions.waves.cell"), **_axes(page, "position", "dimension")},
+            bases=list(BASES),
+        )
     draw_note(page.say("positions.waves.note"))
-    alike = waves.likeness[0]
-    near = f"{alike[1]:.3f}"
-    alt = page.say("positions.alike.alt", near=near, far=f"{alike[-1]:.3f}", last=length - 1)
-    axes = {"x": page.say("positions.axis.distance"), "y": page.say("positions.axis.cosine")}
+    told = page.say("positions.alike.alt")
     table = pd.DataFrame({"distance": np.arange(length), "cosine": alike})
-    page.figure(line(alike, **axes, marked=0), key="alike", badge=made.badge, alt=alt, data=table)
-    draw_note(alt)
+    alt = told.format(near=f"{alike[1]:.3f}", far=f"{alike[-1]:.3f}", last=length - 1)
+    with page.shown(key="alike", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "positions",
+            "alike",
+            key="positions_alike",
+            name=page.say("positions.alike.name"),
+            sliders=[replace(slider, own=False) for slider in sliders],
+            words={"told": told, "place": page.say("positions.alike.place"), **_axes(page, "distance", "cosine")},
+            bases=list(BASES),
+        )
 
 
 @section
@@ -70,81 +101,142 @@ def draw_learned(page: Page) -> None:
     position, dimension = page.say("positions.axis.position"), page.say("positions.axis.dimension")
     table = pd.DataFrame(rows).rename_axis("position").reset_index()
     page.figure(heat(rows, x=dimension, y=position), key="learned", badge=made.badge, alt=alt, data=table)
-    at = st.slider(
-        page.say("positions.learned.slider"), 0, len(rows) - 1, len(rows) // 4, key=f"positions_row_{chosen}"
+    slider = Slider(
+        name="positions_row",
+        label=page.say("positions.learned.slider"),
+        low=0,
+        high=len(rows) - 1,
+        start=len(rows) // 4,
     )
+    at = place(slider)
     others = likeness[at].copy()
     others[at] = -2.0
     best = int(others.argmax())
-    alt = page.say("positions.learned.near", at=at, best=best, cosine=f"{likeness[at, best]:.3f}")
-    axes = {"x": position, "y": page.say("positions.axis.cosine")}
+    told = page.say("positions.learned.near")
+    alt = told.format(at=at, best=best, cosine=f"{likeness[at, best]:.3f}")
     table = pd.DataFrame({"position": np.arange(len(rows)), "cosine": likeness[at]})
-    page.figure(line(likeness[at], **axes, marked=at), key="learned_near", badge=made.badge, alt=alt, data=table)
-    draw_note(alt)
+    with page.shown(key="learned_near", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "positions",
+            "learned",
+            key="positions_learned",
+            name=page.say("positions.learned.title"),
+            sliders=[slider],
+            words={"told": told, "place": page.say("positions.learned.place"), **_axes(page, "position", "cosine")},
+            N=len(rows),
+            low=float(likeness.min()),
+            cosines=encode(likeness[np.tril_indices(len(rows))]),
+        )
 
 
 @section
 def draw_rotary(page: Page) -> None:
-    """Turn a true query and a true key; only their distance reaches the score."""
+    """Turn a true query and a true key; only their distance reaches the score. The browser turns them itself."""
     bench = page.bench
     st.header(page.say("positions.rotary.title"))
     made = found.turning(bench.box_id, bench.sentence)
     turning = made.value
     if not turning.own:
         draw_note(page.say("positions.rotary.borrowed", box=bench.box_id))
-    columns = st.columns(2)
     last = found.PLACES - 1
-    distance = columns[1].slider(page.say("positions.rotary.distance"), 0, last // 2, 4, key="positions_distance")
-    first = columns[0].slider(page.say("positions.rotary.position"), 0, last - last // 2, 0, key="positions_turn")
-    if first:
+    position, distance = page.say("positions.rotary.position"), page.say("positions.rotary.distance")
+    sliders = [
+        Slider(name="positions_turn", label=position, low=0, high=last - last // 2, start=0),
+        Slider(name="positions_distance", label=distance, low=0, high=last // 2, start=4),
+    ]
+    if place(sliders[0]):
         page.tick("do.turn")
-    query = first + distance
+    numbers = {
+        "q": encode(turning.q[0]),  # at position 0 nothing is turned
+        "k": encode(turning.k[0]),
+        "frequencies": encode(turning.frequencies),
+        "tokens": list(turning.labels),
+    }
+    _draw_clocks(page, made, sliders, numbers)
+    draw_note(page.say("positions.rotary.hands"))
+    _draw_scores(page, made, sliders, numbers)
+
+
+def _draw_clocks(page: Page, made: Made[found.Turning], sliders: Sequence[Slider], numbers: Mapping[str, Any]) -> None:
+    """Draw some pairs of query and key as hands of clocks."""
+    turning = made.value
+    first = place(sliders[0])
+    query = first + place(sliders[1])
     pairs = np.unique(np.linspace(0, len(turning.frequencies) - 1, CLOCKS).round().astype(int))
     degrees = np.degrees(turning.frequencies[pairs])
-    names = (
-        page.say("positions.rotary.q", token=turning.labels[0], at=query),
-        page.say("positions.rotary.k", token=turning.labels[1], at=first),
-    )
-    labels = [f"{pair}: {degree:.3g}°" for pair, degree in zip(pairs, degrees, strict=True)]
-    alt = page.say("positions.rotary.alt", q=names[0], k=names[1], n=len(pairs))
+    told = page.say("positions.rotary.alt")
+    alt = told.format(q=turning.labels[0], m=query, k=turning.labels[1], n=first)
     table = pd.DataFrame({"pair": pairs, "degrees_per_position": degrees})
     for name, hands in (("q", turning.q[query, pairs]), ("k", turning.k[first, pairs])):
         table[f"{name}_first"], table[f"{name}_second"] = hands[:, 0], hands[:, 1]
-    drawing = clocks(turning.q[query, pairs], turning.k[first, pairs], names, labels)
-    page.figure(drawing, key="clocks", badge=made.badge, alt=alt, data=table)
-    draw_note(page.say("positions.rotary.hands"))
-    diagonal = turning.scores.diagonal(-distance)
-    alt = page.say(
-        "positions.rotary.score",
-        m=query,
-        n=first,
-        score=f"{turning.scores[query, first]:.4f}",
-        distance=distance,
-        low=f"{diagonal.min():.4f}",
-        high=f"{diagonal.max():.4f}",
-    )
-    drawing = heat(turning.scores, x=page.say("positions.rotary.key"), y=page.say("positions.rotary.query"))
-    drawing.add_scatter(
-        x=np.array([first]), y=np.array([query]), mode="markers", marker=_MARK, showlegend=False, hoverinfo="skip"
-    )
-    table = pd.DataFrame(turning.scores).rename_axis("query_pos").reset_index()
-    page.figure(drawing, key="turned_scores", badge=made.badge, alt=alt, data=table)
-    draw_note(alt)
+    with page.shown(key="clocks", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "positions",
+            "clocks",
+            key="positions_clocks",
+            name=page.say("positions.rotary.title"),
+            sliders=sliders,
+            words={"told": told, "pair": page.say("positions.rotary.pair")},
+            pairs=[int(pair) for pair in pairs],
+            labels=[f"{pair}: {degree:.3g}°" for pair, degree in zip(pairs, degrees, strict=True)],
+            **numbers,
+        )
+
+
+def _draw_scores(page: Page, made: Made[found.Turning], sliders: Sequence[Slider], numbers: Mapping[str, Any]) -> None:
+    """Draw the score of query and key wherever they stand; the place of the sliders in a ring."""
+    scores = made.value.scores
+    n, distance = (place(slider) for slider in sliders)
+    m = n + distance
+    diagonal = scores.diagonal(-distance)
+    values = {"score": scores[m, n], "low": diagonal.min(), "high": diagonal.max()}
+    told = page.say("positions.rotary.score")
+    alt = told.format(m=m, n=n, distance=distance, **{name: f"{value:.4f}" for name, value in values.items()})
+    table = pd.DataFrame(scores).rename_axis("query_pos").reset_index()
+    with page.shown(key="turned_scores", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "positions",
+            "scores",
+            key="positions_scores",
+            name=page.say("positions.rotary.scores"),
+            sliders=[replace(slider, own=False) for slider in sliders],
+            words={
+                "told": told,
+                "query": page.say("positions.rotary.query"),
+                "key": page.say("positions.rotary.key"),
+            },
+            places=found.PLACES,
+            **numbers,
+        )
 
 
 @section
 def draw_alibi(page: Page) -> None:
     """Draw ALiBi's slopes: each head takes its own amount off a score for each step of distance."""
     st.header(page.say("positions.alibi.title"))
-    count = st.slider(page.say("positions.alibi.slider"), 1, 16, 8, key="positions_heads")
-    made = found.slopes(count)
-    slopes, bias = made.value
-    names = [page.say("positions.alibi.head", n=at) for at in range(count)]
-    alt = page.say("positions.alibi.alt", n=count, steep=f"{slopes.max():.4f}", flat=f"{slopes.min():.4f}")
+    slider = Slider(name="positions_heads", label=page.say("positions.alibi.slider"), low=1, high=MOST_HEADS, start=8)
+    count = place(slider)
+    made = found.slopes(MOST_HEADS)
+    slopes, bias = made.value[count - 1]
+    told = page.say("positions.alibi.alt")
+    alt = told.format(n=count, steep=f"{slopes.max():.4f}", flat=f"{slopes.min():.4f}")
     table = pd.DataFrame(bias).assign(slope=slopes).rename_axis("head").reset_index()
-    axes = {"x": page.say("positions.axis.distance"), "y": page.say("positions.alibi.bias")}
-    page.figure(slope_lines(bias, names, **axes), key="alibi", badge=made.badge, alt=alt, data=table)
-    draw_note(alt)
+    with page.shown(key="alibi", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "positions",
+            "slopes",
+            key="positions_slopes",
+            name=page.say("positions.alibi.title"),
+            sliders=[slider],
+            words={
+                "told": told,
+                "place": page.say("positions.alibi.place"),
+                "distance": page.say("positions.axis.distance"),
+                "bias": page.say("positions.alibi.bias"),
+            },
+            places=found.PLACES,
+            slopes=encode(np.concatenate([one for one, _ in made.value])),
+        )
 
 
 @section
@@ -215,4 +307,5 @@ def _verdict(page: Page, seed: int, measure: str) -> Verdict:
     return Verdict(answer=answer, explanation=page.say("positions.check.because", measure=measure, listed=listed))
 
 
-_MARK = {"symbol": "circle-open", "size": 16, "color": ACCENT, "line": {"width": 4}}
+def _axes(page: Page, *names: str) -> dict[str, str]:
+    return {name: page.say(f"positions.axis.{name}") for name in names}

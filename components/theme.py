@@ -26,7 +26,7 @@ def plotly_layout() -> dict[str, Any]:
     """Return the layout that every Plotly figure takes: type size and margins; colours follow the page's theme."""
     return {
         "font": {"size": 16},
-        "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": False,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from lessons import Words
 from llmkit.tokens import Encoding, Glyph, Merge, StepPiece, StepView, glyphs, visible
@@ -54,17 +57,46 @@ def note(text: str) -> str:
     return f'<p class="tok-note">{escape(text)}</p>'
 
 
-def step_row(view: StepView) -> str:
-    """Draw a sentence after some steps; what is new stands out and bears its rank.
+def step_data(views: Sequence[StepView]) -> dict[str, Any]:
+    """Return a sentence's steps for `js/moving_tokens.js`: each state of a word once, and what each step changes.
 
     Args:
-        view: the sentence after some steps.
+        views: the sentence after 0, 1, 2, … steps.
 
     Returns:
-        HTML.
+        ``glyphs``: what there is to draw, each a run of [kind, text]; ``states``: of words, each a list of
+        groups of pieces [glyphs, state, rank], a group of several under their ``whole``; ``first``: each word's
+        state at the start; ``changes``: for each step [word, state] of those it changes.
     """
-    words = "".join(f'<span class="tok-word">{_step_word(word, view)}</span>' for word in view.words)
-    return f'<div class="tok-row tok-steps">{words}</div>'
+    drawn: dict[bytes, int] = {}
+    states: dict[str, int] = {}
+
+    def shown(data: bytes) -> int:
+        return drawn.setdefault(data, len(drawn))
+
+    def state(word: tuple[StepPiece, ...], view: StepView) -> int:
+        groups = []
+        for group in _step_groups(word):
+            pieces = [[shown(piece.data), piece.state, _rank(piece, view)] for piece in group]
+            whole = shown(b"".join(piece.data for piece in group)) if len(group) > 1 else None
+            groups.append({"whole": whole, "pieces": pieces})
+        return states.setdefault(json.dumps(groups), len(states))
+
+    first = [state(word, views[0]) for word in views[0].words]
+    changes = [
+        [
+            [at, state(word, view)]
+            for at, (word, old) in enumerate(zip(view.words, before.words, strict=True))
+            if word != old
+        ]
+        for before, view in pairwise(views)
+    ]
+    return {
+        "glyphs": [[[glyph.kind, glyph.shown] for glyph in glyphs(data)] for data in drawn],
+        "states": [json.loads(groups) for groups in states],
+        "first": first,
+        "changes": changes,
+    }
 
 
 def describe_step(view: StepView, say: Words, *, step: int, last: int) -> str:
@@ -160,8 +192,8 @@ def _frame(whole: bytes, boxes: str, *, lost: bool = False) -> str:
     return f'<span class="tok-group"><bdi class="{kind}">{_glyphs(whole)}</bdi><span>{boxes}</span></span>'
 
 
-def _step_word(word: tuple[StepPiece, ...], view: StepView) -> str:
-    """A word's pieces; those that begin inside a character stand in a frame with the piece before."""
+def _step_groups(word: tuple[StepPiece, ...]) -> list[list[StepPiece]]:
+    """A word's pieces; those that begin inside a character stand with the piece before."""
     groups: list[list[StepPiece]] = []
     for piece in word:
         inside_character = 0x80 <= piece.data[0] < 0xC0
@@ -169,16 +201,11 @@ def _step_word(word: tuple[StepPiece, ...], view: StepView) -> str:
             groups[-1].append(piece)
         else:
             groups.append([piece])
-    drawn = []
-    for group in groups:
-        boxes = "".join(_step_piece(piece, view) for piece in group)
-        drawn.append(boxes if len(group) == 1 else _frame(b"".join(piece.data for piece in group), boxes))
-    return "".join(drawn)
+    return groups
 
 
-def _step_piece(piece: StepPiece, view: StepView) -> str:
-    rank = f"<small>{view.event.rank}</small>" if piece.state == "new" and isinstance(view.event, Merge) else ""
-    return f'<span class="tok tok-{piece.state}"><bdi>{_glyphs(piece.data)}</bdi>{rank}</span>'
+def _rank(piece: StepPiece, view: StepView) -> int | None:
+    return view.event.rank if piece.state == "new" and isinstance(view.event, Merge) else None
 
 
 def _glyphs(data: bytes) -> str:

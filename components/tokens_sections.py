@@ -10,7 +10,8 @@ import streamlit as st
 
 from components import engine, tokens_engine
 from components.frame import Page, Verdict, section
-from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_row, style, token_row
+from components.moving import Slider, draw_moving, place
+from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_data, style, token_row
 from components.workbench import DEFAULT_BOX
 from llmkit.tokens import Cost, Encoding, Merge, Tokenizer, split_characters, visible
 
@@ -43,24 +44,24 @@ def draw_steps(page: Page) -> None:
     views = made.value
     last = len(views) - 1
     page.count("part.merge", last)
-    step = 0
-    if last:
-        step = st.slider(page.say("tokens.steps.slider"), 0, last, 0, key="tokens_step", bind="query-params")
+    slider = Slider(name="tokens_step", label=page.say("tokens.steps.slider"), low=0, high=last, start=0)
+    step = place(slider)
     if step:
         page.tick("do.merge")
-    told = describe_step(views[step], bench.say, step=step, last=last)
-    table = pd.DataFrame(
-        [
-            {
-                "step": number,
-                "rank": view.event.rank if isinstance(view.event, Merge) else None,
-                "what": describe_step(view, bench.say, step=number, last=last),
-            }
-            for number, view in enumerate(views)
-        ]
-    )
-    with page.shown(key="steps", badge=made.badge, alt=told, data=table):
-        st.html(f'<p class="tok-told" aria-live="polite"><bdi>{escape(told)}</bdi></p>' + step_row(views[step]))
+    told = [describe_step(view, bench.say, step=number, last=last) for number, view in enumerate(views)]
+    ranks = [view.event.rank if isinstance(view.event, Merge) else None for view in views]
+    table = pd.DataFrame({"step": range(len(views)), "rank": ranks, "what": told})
+    with page.shown(key="steps", badge=made.badge, alt=told[step], data=table):
+        draw_moving(
+            "tokens",
+            "steps",
+            key="tokens_steps",
+            name=page.say(f"tokens.steps.title.{kind}"),
+            sliders=[slider] if last else [],
+            words={},
+            told=told,
+            **step_data(views),
+        )
     st.html(note(page.say(f"tokens.steps.legend.{kind}")))
     if len(bench.sentence) > tokens_engine.STEP_CHARACTERS:
         st.html(note(page.say("tokens.steps.beginning", n=tokens_engine.STEP_CHARACTERS)))

@@ -14,7 +14,7 @@ function buildGallery(root) {
 
   function say() {
     const at = hovered ?? chosen;
-    const cell = { layer: Math.floor(at / data.heads) + data.first, head: at % data.heads };
+    const cell = { layer: Math.floor(at / data.heads), head: at % data.heads };
     readout.textContent = fill(data.words.head, { ...cell, role: roleOf(at), scores: data.scores[at], kv: Math.floor(cell.head / data.group) });
     canvas.dataset.chosen = chosen;
   }
@@ -42,7 +42,7 @@ function buildGallery(root) {
     const sizeIn = (blocks) => Math.floor(((room + between) / blocks - edge - between) / data.heads) - gap;
     let blocks = 1;
     while (blocks < layers && sizeIn(blocks + 1) >= 30) blocks++;
-    const size = clamp(sizeIn(blocks), 26, data.large ? 120 : 44);
+    const size = clamp(sizeIn(blocks), 26, 44);
     const block = edge + data.heads * (size + gap) + between;
     perBlock = Math.ceil(layers / blocks);
     const top = 22, tall = size + strip + gap;
@@ -60,7 +60,7 @@ function buildGallery(root) {
       if (layer % perBlock === 0) pen.fillText(`H${head}`, x + size / 2, 15);
       if (head === 0) {
         pen.textAlign = "right";
-        pen.fillText(`L${layer + data.first}`, x - 7, y + size / 2 + 5);
+        pen.fillText(`L${layer}`, x - 7, y + size / 2 + 5);
       }
       pen.globalAlpha = only === null || only === data.roles[at] ? 1 : 0.18;
       pen.drawImage(images[at], x, y, size, size);
@@ -105,7 +105,7 @@ function buildGallery(root) {
   function choose(at) {
     chosen = at;
     draw(false);
-    if (data.leads) tellHead(Math.floor(at / data.heads) + data.first, at % data.heads, "gallery");
+    tellHead(Math.floor(at / data.heads), at % data.heads, "gallery");
   }
 
   const cellUnder = (event) => {
@@ -133,8 +133,8 @@ function buildGallery(root) {
   });
   const follow = (event) => {
     const { layer, head, from } = event.detail;
-    if (!data?.leads || from === "gallery") return;
-    const at = (layer - data.first) * data.heads + head;
+    if (!data || from === "gallery") return;
+    const at = layer * data.heads + head;
     if (at >= 0 && at < data.roles.length && at !== chosen) { chosen = at; draw(false); }
   };
   document.addEventListener(HEAD_CHOSEN, follow);
@@ -145,8 +145,7 @@ function buildGallery(root) {
       if (data && data.id === newData.id) return;
       data = newData;
       hovered = only = null;
-      chosen = data.leads ? lastHead().layer * data.heads + lastHead().head : 0;
-      chosen = Math.min(chosen, data.roles.length - 1);
+      chosen = Math.min(lastHead().layer * data.heads + lastHead().head, data.roles.length - 1);
       canvas.setAttribute("aria-label", data.words.name);
       drawLegend();
       draw();

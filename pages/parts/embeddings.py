@@ -5,8 +5,7 @@ from components.fit import draw_fit
 from components.frame import sheet
 
 with sheet("embeddings") as page:
-    token_id = sections.draw_row(page)
-    sections.draw_neighbours(page, token_id)
+    sections.draw_table(page)
     page.warn()
     sections.draw_cloud(page)
     sections.draw_arithmetic(page)
