@@ -9,7 +9,10 @@ from llmkit.jobs.report import Report
 
 Task = Callable[[Mapping[str, Any], Report], Any]
 
-KINDS: dict[str, str] = {}
+KINDS: dict[str, str] = {
+    "firing": "llmkit.trace.firing:run",
+    "reasoning": "llmkit.generate.reasoning:run",
+}
 """Kind → ``module:function`` of its task. What the reader calls it is ``kind.<kind>`` in ``lessons/text/jobs.toml``."""
 
 TEST_KINDS = "LLMKIT_TEST_KINDS"

@@ -2,14 +2,15 @@
 
 from typing import Literal
 
-Code = Literal["text_empty", "text_too_long"]
+Code = Literal["text_empty", "text_short", "text_too_long"]
 
 
 class TraceError(ValueError):
     """A text cannot be read by a box.
 
     Args:
-        code: ``text_empty`` (no token at all) or ``text_too_long``.
+        code: ``text_empty`` (no token at all), ``text_short`` (one token, where a next one is asked for) or
+            ``text_too_long``.
         tokens: how many tokens the text has. limit: how many fit. Both also in ``values``.
     """
 
