@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from components import door, theme, workbench
+from components import door, job_list, theme, workbench
 from lessons import registry
 
 st.set_page_config(page_icon=theme.ICON, layout="wide", initial_sidebar_state="auto")
@@ -20,5 +20,7 @@ page = st.navigation(  # before the workbench: what it lacks is laid in a second
     ],
     expanded=True,
 )
-door.open_door(workbench.lay_out(), page.url_path)
+bench = workbench.lay_out()
+job_list.draw_jobs(bench)
+door.open_door(bench, page.url_path)
 page.run()
