@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import Counter
 
@@ -14,6 +13,7 @@ from components import attention_engine as found
 from components.attention_engine import Heads
 from components.figure import draw_note
 from components.frame import Page
+from components.source import draw_source
 
 _CHOSEN = "attention_head"
 """Where this session keeps the layer and head that it looks at, from page to page; the explorer keeps the address."""
@@ -61,6 +61,8 @@ def draw_gallery(page: Page) -> None:
 
 def draw_steps(page: Page, layer: int, head: int) -> None:
     """Draw one head from query, key and value to its answer."""
+    from llmkit.parts import Attention
+
     bench = page.bench
     heads = found.heads(bench.box_id, bench.sentence).value
     made = found.one_head(bench.box_id, bench.sentence, layer, head)
@@ -72,14 +74,7 @@ def draw_steps(page: Page, layer: int, head: int) -> None:
         canvas.draw_steps(heads, one, bench.say, layer=layer, head=head)
     if heads.n_kv_heads < heads.n_heads:
         draw_note(page.say("attention.steps.shared", head=head, kv=one.kv_head, n=heads.n_heads // heads.n_kv_heads))
-
-
-def draw_source(page: Page) -> None:
-    """Show the part's real source, folded."""
-    from llmkit.parts import Attention
-
-    with st.expander(page.say("attention.source")):
-        st.code(inspect.getsource(Attention), language="python")
+    draw_source(page, Attention)
 
 
 def _settle() -> None:

@@ -117,6 +117,9 @@ class ByteLevelBPE:
         ranks: pair of pieces → its line in the merge table, 0 first.
         unk_token: the piece for a byte without a token; None: such a byte is dropped, as the reference does.
         ignore_merges: a word that is in the vocabulary is taken whole, merges or not (Llama 3).
+
+    Source: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"; Radford et al. 2019,
+    section 2.2. Matches ``tokenizers.models.BPE``.
     """
 
     vocab: Mapping[str, int] = field(repr=False)

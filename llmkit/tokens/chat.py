@@ -24,6 +24,8 @@ class ChatTemplate:
     Args:
         source: the Jinja template.
         special_tokens: names that the template may use, such as ``bos_token``, with their text.
+
+    Source: the same text as ``transformers``' ``apply_chat_template``.
     """
 
     source: str

@@ -147,6 +147,8 @@ class WordPiece:
         unk_token: the token for a word that cannot be put together.
         prefix: the mark of a piece that does not begin a word.
         max_word_chars: a longer word is unknown unseen.
+
+    Source: Schuster and Nakajima 2012; Wu et al. 2016, section 4.1. Matches ``tokenizers.models.WordPiece``.
     """
 
     vocab: Mapping[str, int] = field(repr=False)

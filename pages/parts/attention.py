@@ -14,4 +14,3 @@ with sheet("attention") as page:
     more.draw_families(page)
     more.draw_views(page, layer, head)
     draw_fit(page, "attention", "attention_weights")
-    sections.draw_source(page)
