@@ -7,9 +7,9 @@ Models are Zero-Shot Reasoners"). Whether it helps this box is counted here, fai
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from operator import add, mul, sub, truediv
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,6 +34,7 @@ MAX_NEW_TOKENS: Mapping[Way, int] = {"plain": 32, "steps": 128}
 """A box that has not finished by then is read as far as it came."""
 
 BATCH = 8
+NOTE = "how.reason.job"
 _SIGNS = {"+": add, "-": sub, "*": mul, "/": truediv}
 _FILE = Path(__file__).with_name("questions.toml")
 
@@ -158,14 +159,12 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         for first in range(0, len(chosen), BATCH):
             batch = chosen[first : first + BATCH]
             done = sum(MAX_NEW_TOKENS[row["way"]] for row in rows)
-            answers: list[Answer] = []
-            for made, answers in _ask(box, template, batch, way):
-                report(done + made * len(batch), total, "how.reason.job")
-            new = [asdict(answer) for answer in answers]
+            on_token = partial(_report_tokens, report, done, len(batch), total)
+            new = [asdict(answer) for answer in _ask(box, template, batch, way, on_token)]
             for row in new:
                 report.log(f"{row['way']} {row['question']!r} → {row['text']!r}: {row['read']} ({row['answer']})")
             rows += new
-            report(done + len(batch) * MAX_NEW_TOKENS[way], total, "how.reason.job", {"rows": rows})
+            report(done + len(batch) * MAX_NEW_TOKENS[way], total, NOTE, {"rows": rows})
     return {"rows": rows}
 
 
@@ -183,18 +182,21 @@ def stop_ids(box: Assembled) -> frozenset[int]:
 
 
 def _ask(
-    box: Assembled, template: ChatTemplate | None, batch: Sequence[tuple[int, Question]], way: Way
-) -> Iterator[tuple[int, list[Answer]]]:
-    """Ask a batch: how many tokens each answer has by now, and at the end the answers."""
+    box: Assembled,
+    template: ChatTemplate | None,
+    batch: Sequence[tuple[int, Question]],
+    way: Way,
+    on_token: Callable[[int], None],
+) -> list[Answer]:
+    """Ask a batch; ``on_token`` is told how many tokens the longest answer has by now."""
     ends = stop_ids(box)
     prompts = [box.tokenizer.encode(prompt(q, way, template), specials=False).ids for _, q in batch]
     new: list[list[int]] = [[] for _ in batch]
-    made = 0
-    for chosen in stream_batch(box, prompts, max_new_tokens=MAX_NEW_TOKENS[way], stop_ids=ends):
+    steps = stream_batch(box, prompts, max_new_tokens=MAX_NEW_TOKENS[way], stop_ids=ends)
+    for made, chosen in enumerate(steps, start=1):
         for row, token_id in chosen.items():
             new[row].append(token_id)
-        made += 1
-        yield made, []
+        on_token(made)
     answers = []
     for (number, question), ids in zip(batch, new, strict=True):
         ended = bool(ids) and ids[-1] in ends
@@ -215,7 +217,7 @@ def _ask(
                 ended=ended,
             )
         )
-    yield made, answers
+    return answers
 
 
 def as_text(data: bytes) -> str:
@@ -233,6 +235,10 @@ def as_text(data: bytes) -> str:
             parts.append(data[: error.start].decode() + visible(data[error.start : error.end]))
             data = data[error.end :]
     return "".join(parts)
+
+
+def _report_tokens(report: Report, done: int, rows: int, total: int, made: int) -> None:
+    report(done + made * rows, total, NOTE)
 
 
 def _within(question: Question, number: int, each: int | None) -> bool:

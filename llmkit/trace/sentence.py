@@ -15,7 +15,7 @@ def sentence_vectors(box: Assembled, texts: Sequence[str]) -> NDArray[np.float32
     """Read texts in one batch and give each a vector, so that the product of two is the cosine between them.
 
     Args:
-        box: an opened box that was trained for this, such as all-MiniLM-L6-v2; another gives vectors, too, that say less.
+        box: an opened box that was trained for this, such as all-MiniLM-L6-v2; others' vectors say less.
         texts: N of them, each with at least one token.
 
     Returns:

@@ -60,7 +60,7 @@ def surprise(box: Assembled, ids: Sequence[int], *, top: int = 5) -> Surprise:
         TraceError: ``text_short`` below two tokens, ``text_too_long`` above the box's ``max_seq_len``.
         ValueError: the box looks both ways, or ends in hidden states.
 
-    Source: Shannon 1951, "Prediction and Entropy of Printed English"; in nats and averaged this is the reference's loss.
+    Source: Shannon 1951, "Prediction and Entropy of Printed English"; averaged, in nats: the reference's loss.
     """
     if not box.config.causal or box.model.unembedding is None:
         raise ValueError(f"{box.box_id} predicts no next token")
