@@ -65,15 +65,14 @@ def build_classifier(box: Assembled, *, n_labels: int, seed: int) -> Classifier:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(body_of(box), n_labels=n_labels, pooling="last" if box.config.causal else "mean")
+        body = copy.deepcopy(body_of(box))
+        classifier = Classifier(body, n_labels=n_labels, pooling="last" if box.config.causal else "mean")
     return classifier.to(device=box.device, dtype=torch.float32)
 
 
 def body_of(box: Assembled) -> Transformer:
-    """A copy of the box's transformer, without its unembedding."""
-    model = copy.copy(box.model)
-    model._modules = {name: part for name, part in model._modules.items() if name != "unembedding"}
-    model = copy.deepcopy(model)
+    """The box's transformer without its unembedding; its parts are the box's own."""
+    model = box.model
     return Transformer(
         embedding=model.embedding,
         positions=model.positions,

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Code = Literal["setting_out_of_range", "no_targets", "too_few_examples", "one_class", "another_run", "out_of_memory"]
+Code = Literal[
+    "setting_out_of_range", "no_targets", "too_few_examples", "one_class", "another_run", "out_of_memory", "no_head"
+]
 
 
 class TuneError(ValueError):
@@ -11,7 +13,8 @@ class TuneError(ValueError):
     Args:
         code: ``setting_out_of_range`` (with the setting, what was asked, the least and the most), ``no_targets``
             (no layer to put an adapter beside), ``too_few_examples``, ``one_class`` (all rows have one label),
-            ``another_run`` (the folder holds one with other settings), ``out_of_memory``.
+            ``another_run`` (the folder holds one with other settings), ``out_of_memory``,
+            ``no_head`` (the box was never tuned to classify).
         values: the numbers and names that the message needs.
     """
 
