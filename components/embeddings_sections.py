@@ -17,6 +17,7 @@ from components.engine import Made
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.moving import Slider, draw_moving, place
+from components.source import draw_source
 from llmkit.tokens import Encoding
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def _token_slider(page: Page, encoding: Encoding) -> Slider:
 
 def _draw_row(page: Page, made: Made[found.Floats], encoding: Encoding, token: Slider) -> None:
     """Draw the chosen row between those above and below it."""
+    from llmkit.parts import TokenEmbedding
+
     st.header(page.say("embeddings.row.title"))
     rows, box_id = made.value, page.bench.box_id
     ids = encoding.ids[: token.high + 1]
@@ -94,6 +97,7 @@ def _draw_row(page: Page, made: Made[found.Floats], encoding: Encoding, token: S
             rowOf=[one - around[one].start for one in ids],
             told=told,
         )
+    draw_source(page, TokenEmbedding)
 
 
 def _row_told(page: Page, label: str, token_id: int, row: found.Floats) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from components.frame import Page, Verdict, plain, section
 from components.moving import Slider, draw_moving, place
 from components.positions_engine import Way
 from components.readings import draw_next, draw_turned
+from components.source import draw_source
 
 BASES = (10, 100, 1_000, 10_000, 100_000)
 CLOCKS = 8
@@ -32,6 +32,8 @@ SHUFFLED: Way = "shuffled"
 @section
 def draw_waves(page: Page) -> None:
     """Draw sinusoidal positions, and how alike they are by distance; the browser computes the formula itself."""
+    from llmkit.parts import SinusoidalPositions
+
     st.header(page.say("positions.waves.title"))
     sliders = [
         Slider(name="positions_length", label=page.say("positions.waves.length"), low=8, high=256, start=64, step=8),
@@ -68,6 +70,7 @@ def draw_waves(page: Page) -> None:
             bases=list(BASES),
         )
     draw_note(page.say("positions.waves.note"))
+    draw_source(page, SinusoidalPositions)
     told = page.say("positions.alike.alt")
     table = pd.DataFrame({"distance": np.arange(length), "cosine": alike})
     alt = told.format(near=f"{alike[1]:.3f}", far=f"{alike[-1]:.3f}", last=length - 1)
@@ -86,6 +89,8 @@ def draw_waves(page: Page) -> None:
 @section
 def draw_learned(page: Page) -> None:
     """Draw a box's learned table of positions, and which of its rows are alike."""
+    from llmkit.parts import LearnedPositions
+
     box_id = page.bench.box_id
     st.header(page.say("positions.learned.title"))
     with st.spinner(page.say("positions.opening")):
@@ -127,11 +132,14 @@ def draw_learned(page: Page) -> None:
             low=float(likeness.min()),
             cosines=encode(likeness[np.tril_indices(len(rows))]),
         )
+    draw_source(page, LearnedPositions)
 
 
 @section
 def draw_rotary(page: Page) -> None:
     """Turn a true query and a true key; only their distance reaches the score. The browser turns them itself."""
+    from llmkit.parts import RotaryPositions
+
     bench = page.bench
     st.header(page.say("positions.rotary.title"))
     made = found.turning(bench.box_id, bench.sentence)
@@ -155,6 +163,7 @@ def draw_rotary(page: Page) -> None:
     _draw_clocks(page, made, sliders, numbers)
     draw_note(page.say("positions.rotary.hands"))
     _draw_scores(page, made, sliders, numbers)
+    draw_source(page, RotaryPositions)
 
 
 def _draw_clocks(page: Page, made: Made[found.Turning], sliders: Sequence[Slider], numbers: Mapping[str, Any]) -> None:
@@ -213,6 +222,8 @@ def _draw_scores(page: Page, made: Made[found.Turning], sliders: Sequence[Slider
 @section
 def draw_alibi(page: Page) -> None:
     """Draw ALiBi's slopes: each head takes its own amount off a score for each step of distance."""
+    from llmkit.parts import ALiBiPositions
+
     st.header(page.say("positions.alibi.title"))
     slider = Slider(name="positions_heads", label=page.say("positions.alibi.slider"), low=1, high=MOST_HEADS, start=8)
     count = place(slider)
@@ -237,6 +248,7 @@ def draw_alibi(page: Page) -> None:
             places=found.PLACES,
             slopes=encode(np.concatenate([one for one, _ in made.value])),
         )
+    draw_source(page, ALiBiPositions)
 
 
 @section
@@ -288,15 +300,6 @@ def draw_experiment(page: Page) -> None:
         options={one: names[one] for one in found.ALONE},
         run=lambda: _verdict(page, seed, measure),
     )
-
-
-def draw_source(page: Page) -> None:
-    """Show the parts' real source, folded."""
-    from llmkit.parts import ALiBiPositions, LearnedPositions, RotaryPositions, SinusoidalPositions
-
-    with st.expander(page.say("positions.source")):
-        for part in (SinusoidalPositions, LearnedPositions, RotaryPositions, ALiBiPositions):
-            st.code(inspect.getsource(part), language="python")
 
 
 def _verdict(page: Page, seed: int, measure: str) -> Verdict:

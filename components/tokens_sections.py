@@ -11,9 +11,10 @@ import streamlit as st
 from components import engine, tokens_engine
 from components.frame import Page, Verdict, section
 from components.moving import Slider, draw_moving, place
+from components.source import draw_source
 from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_data, style, token_row
 from components.workbench import DEFAULT_BOX
-from llmkit.tokens import Cost, Encoding, Merge, Tokenizer, split_characters, visible
+from llmkit.tokens import ByteLevelBPE, Cost, Encoding, Merge, Tokenizer, WordPiece, split_characters, visible
 
 COMPARED = 3
 """Boxes side by side: more would not fit on a screen."""
@@ -65,6 +66,7 @@ def draw_steps(page: Page) -> None:
     st.html(note(page.say(f"tokens.steps.legend.{kind}")))
     if len(bench.sentence) > tokens_engine.STEP_CHARACTERS:
         st.html(note(page.say("tokens.steps.beginning", n=tokens_engine.STEP_CHARACTERS)))
+    draw_source(page, WordPiece if kind == "wordpiece" else ByteLevelBPE)
 
 
 @section

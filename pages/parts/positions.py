@@ -12,4 +12,3 @@ with sheet("positions") as page:
     page.warn()
     sections.draw_experiment(page)
     draw_fit(page, "positions")
-    sections.draw_source(page)

@@ -61,9 +61,18 @@ def test_what_is_not_ours_is_refused() -> None:
         locate(json.JSONDecoder)
 
 
-def test_the_page_shows_its_part(open_page: OpenPage) -> None:
-    app = open_page("attention", lang="en")
+ON_PAGES = {
+    "tokens": ["ByteLevelBPE"],
+    "embeddings": ["TokenEmbedding"],
+    "positions": ["SinusoidalPositions", "LearnedPositions", "RotaryPositions", "ALiBiPositions"],
+    "attention": ["Attention"],
+}
+
+
+@pytest.mark.parametrize("slug", ON_PAGES)
+def test_the_page_shows_its_parts(open_page: OpenPage, slug: str) -> None:
+    app = open_page(slug, lang="en")
     assert not app.exception
-    sent = [json.loads(one.proto.json) for one in app.get("bidi_component") if "source.py" not in one.proto.json]
-    files = [data for data in sent if "files" in data]
-    assert [part["name"] for data in files for part in data["parts"]] == ["Attention"]
+    sent = [json.loads(one.proto.json) for one in app.get("bidi_component")]
+    shown = [part["name"] for data in sent if "files" in data for part in data["parts"]]
+    assert shown == ON_PAGES[slug]
