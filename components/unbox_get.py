@@ -36,6 +36,15 @@ def get_boxes(page: Page) -> None:
         _own_box(page)
 
 
+def get_missing(page: Page) -> None:
+    """Draw how to fetch one box of the catalogue that is not here, and below it the downloads of this app."""
+    from llmkit import shelf
+
+    _one_box(page, [box.id for box in shelf.catalogue().values() if shelf.locate(box.id) is None])
+    if shelf.downloads().all():
+        _watch(page, shelf.downloads().all())
+
+
 def _one_box(page: Page, missing: list[str]) -> None:
     """Choose one box of the catalogue and get it."""
     chosen = st.selectbox(page.say("unbox.get.choose"), missing, index=None, key="unbox_choose")

@@ -23,22 +23,18 @@ if TYPE_CHECKING:
 Mend = Callable[["pd.DataFrame", Table, Columns], "pd.DataFrame"]
 
 
-def apply(table: Table, mendings: Iterable[str], columns: Columns, *, too_long: Sequence[int] = ()) -> "pd.DataFrame":
+def apply(table: Table, mendings: Iterable[str], columns: Columns) -> "pd.DataFrame":
     """Return the table's frame with the mendings applied, in order; the table stays as it is.
 
     Args:
-        table: as it was read. mendings: names, keys of MENDINGS or ``drop_long``. columns: what holds text and label.
-        too_long: row numbers that ``drop_long`` takes out.
+        table: as it was read. mendings: keys of MENDINGS. columns: what holds text and label.
 
     Raises:
         KeyError: there is no such mending.
     """
     frame = table.frame
     for name in mendings:
-        if name == "drop_long":
-            frame = frame.drop(index=frame.index.intersection(list(too_long)))
-        else:
-            frame = MENDINGS[name](frame, table, columns)
+        frame = MENDINGS[name](frame, table, columns)
     return frame
 
 

@@ -1,0 +1,202 @@
+"""Step 2-2, the check: what is wrong with the data, in which rows, and a button that mends it; undo takes it back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from components import engine
+from components import material_engine as found
+from components.charts import bars
+from components.figure import draw_note
+from components.frame import Page, Verdict, plain
+from components.job_panel import draw_job
+from components.material_engine import Pile
+from components.material_pile import mendings
+from components.theme import ACCENT, QUIET
+
+if TYPE_CHECKING:
+    from llmkit.tune.data_checks import Finding
+
+SIGNS = {"error": ":material/dangerous:", "warn": ":material/warning:", "note": ":material/info:"}
+SHOWN_CLASSES = 12
+BINS = 40
+_CHECKED = "_material_checked"
+TWICE = ("none", "few", "some", "many")
+"""Answers to how many rows repeat an earlier one: none, below 1 %, below 10 %, more."""
+
+
+def ask_twice(page: Page, pile: Pile) -> None:
+    """Ask how many rows repeat an earlier one, before the check says so."""
+    say, raw = page.say, pile.raw
+
+    def run() -> Verdict:
+        again, rows = found.repeated(raw).value
+        share = again / rows
+        answer = "none" if not again else "few" if share < 0.01 else "some" if share < 0.1 else "many"
+        return Verdict(
+            answer=answer,
+            explanation=say("material.twice.because", again=f"{again:,}", rows=f"{rows:,}", share=f"{share:.1%}"),
+        )
+
+    page.check(
+        f"twice_{raw.source}",
+        question=say("material.twice.question", name=plain(found.pile_table(raw).name)),
+        options={name: say(f"material.twice.{name}") for name in TWICE},
+        run=run,
+    )
+
+
+def draw_check(page: Page, pile: Pile) -> bool:
+    """Draw the check, once it was asked for; return whether it was."""
+    st.header(page.say("material.check.title"))
+    if not st.session_state.get(_CHECKED):
+        if not st.button(page.say("material.check.run"), key="material_check", type="primary"):
+            draw_note(page.say("material.check.note"))
+            return False
+        st.session_state[_CHECKED] = True
+    page.tick("do.check")
+    _draw_classes(page, pile)
+    context = _draw_lengths(page, pile)
+    _draw_findings(page, pile, context)
+    _draw_mended(page, pile)
+    return True
+
+
+def _draw_classes(page: Page, pile: Pile) -> None:
+    """Draw how many rows each class has."""
+    made = found.labels(pile)
+    counts = Counter(label for label in made.value if label is not None)
+    if not counts:
+        draw_note(page.say("material.classes.none"))
+        return
+    most = counts.most_common(SHOWN_CLASSES)
+    names, values = [name for name, _ in most], [count for _, count in most]
+    alt = page.say(
+        "material.classes.alt",
+        n=len(counts),
+        listed=page.say("common.comma").join(f"{_short(name)} {count:,}" for name, count in most),
+    )
+    data = pd.DataFrame(counts.most_common(), columns=["label", "rows"])
+    drawing = bars([(page.say("material.classes.rows"), values)], names, x=page.say("material.classes.rows"), digits=0)
+    page.figure(drawing, key="classes", badge=made.badge, alt=alt, data=data)
+
+
+def _draw_lengths(page: Page, pile: Pile) -> int:
+    """Draw how long the texts are in tokens of the workbench's box; return how many that box takes, 0: not known."""
+    box_id, say = page.bench.box_id, page.say
+    context = 0
+    with page.guard():
+        context = found.facts(box_id, engine.fingerprint(box_id)).value.context
+        if found.lengths(pile, box_id) is None:
+            label = say("material.lengths.count", n=f"{len(found.pile_table(pile)):,}", box=plain(box_id))
+            draw_job(page, "data_lengths", found.lengths_job(pile, box_id), label=label, key="material_lengths")
+        made = found.lengths(pile, box_id)
+        if made is None or not len(made.value):
+            return context
+        lengths = made.value
+        over = int((lengths > context).sum())
+        alt = say(
+            "material.lengths.alt",
+            box=box_id,
+            middle=int(np.median(lengths)),
+            longest=int(lengths.max()),
+            context=context,
+            over=f"{over:,}",
+            share=f"{over / len(lengths):.1%}",
+        )
+        edges = np.histogram_bin_edges(lengths, bins=BINS)
+        counts, edges = np.histogram(lengths, bins=np.unique(np.round(edges)) if edges[-1] > BINS else edges)
+        data = pd.DataFrame({"tokens_from": edges[:-1], "tokens_to": edges[1:], "rows": counts})
+        page.figure(_histogram(page, counts, edges, context), key="lengths", badge=made.badge, alt=alt, data=data)
+        draw_note(alt)
+    return context
+
+
+def _histogram(page: Page, counts: np.ndarray, edges: np.ndarray, context: int) -> go.Figure:
+    """Draw bars of rows by length, and the line beyond which the model reads nothing."""
+    long = edges[:-1] >= context
+    figure = go.Figure(
+        go.Bar(
+            x=((edges[:-1] + edges[1:]) / 2).astype(np.float32),
+            y=counts.astype(np.float32),
+            width=np.diff(edges).astype(np.float32),
+            marker={"color": [ACCENT if one else QUIET for one in long]},
+            hovertemplate="%{x:.0f}: %{y}<extra></extra>",
+        )
+    )
+    if context <= edges[-1] * 3:
+        figure.add_vline(
+            x=context,
+            line={"color": ACCENT, "width": 3, "dash": "dash"},
+            annotation={"text": page.say("material.lengths.context", n=context), "font": {"size": 16}},
+        )
+    figure.update_xaxes(title={"text": page.say("material.lengths.axis")})
+    figure.update_yaxes(title={"text": page.say("material.classes.rows")})
+    return figure.update_layout(height=320, showlegend=False, bargap=0)
+
+
+def _draw_findings(page: Page, pile: Pile, context: int) -> None:
+    """Draw each finding with its rows and what mends it."""
+    say, box_id = page.say, page.bench.box_id
+    st.subheader(say("material.found.title"))
+    made = found.findings(pile, box_id, context)
+    if not made.value:
+        st.success(say("material.found.nothing"))
+        return
+    data = pd.DataFrame(
+        [(one.severity, one.code, one.count, " ".join(map(str, one.rows)), one.mend) for one in made.value],
+        columns=["severity", "finding", "count", "first_rows", "mend"],
+    )
+    alt = say("common.comma").join(_sentence(page, one) for one in made.value)
+    with page.shown(key="findings", badge=made.badge, alt=alt, data=data):
+        for one in made.value:
+            with st.container(border=True, key=f"material_found_{one.code}"):
+                st.markdown(f"{SIGNS[one.severity]} {plain_sentence(page, one)}")
+                if one.rows:
+                    st.caption(_rows(page, one))
+                if one.mend and st.button(say(f"material.mend.{one.mend}"), key=f"material_mend_{one.mend}"):
+                    name = f"{found.LONG}:{context}:{box_id}" if one.mend == found.LONG else one.mend
+                    mendings(pile).append(name)
+                    st.rerun()
+
+
+def _draw_mended(page: Page, pile: Pile) -> None:
+    """List what was applied, with undo."""
+    if not pile.mendings:
+        return
+    say = page.say
+    names = [say(f"material.mend.{name.partition(':')[0]}") for name in pile.mendings]
+    left, before = len(found.frame(pile).value), len(found.pile_table(pile))
+    with st.container(horizontal=True, vertical_alignment="center", key="material_mended"):
+        listed = " → ".join(names)
+        draw_note(say("material.mended", listed=listed, before=f"{before:,}", left=f"{left:,}"))
+        if st.button(say("material.undo", name=names[-1]), key="material_undo"):
+            mendings(pile).pop()
+            st.rerun()
+
+
+def plain_sentence(page: Page, one: Finding) -> str:
+    """Return a finding in words, as Markdown that shows what the data hold and does nothing with it."""
+    return _sentence(page, one, escape=True)
+
+
+def _sentence(page: Page, one: Finding, *, escape: bool = False) -> str:
+    values = {name: plain(_short(str(value))) if escape else _short(str(value)) for name, value in one.values.items()}
+    return page.say(f"material.found.{one.code}", count=f"{one.count:,}", **values)
+
+
+def _rows(page: Page, one: Finding) -> str:
+    listed = page.say("common.comma").join(map(str, one.rows))
+    more = one.count - len(one.rows)
+    return page.say("material.found.more" if more else "material.found.rows", rows=listed, more=f"{more:,}")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:59] + "…"
