@@ -153,7 +153,8 @@ def _cannot_get_better(
     if len(ended) < width:
         return False
     best = max(branches[at].total for at in following if at is not None)
-    return best / depth**length_penalty <= ended[-1][0]
+    worst, _ = ended[-1]
+    return bool(best / depth**length_penalty <= worst)
 
 
 def _follow(cache: KVCache, rows: list[int]) -> None:
