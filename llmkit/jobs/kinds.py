@@ -10,6 +10,7 @@ from llmkit.jobs.report import Report
 Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
+    "data_lengths": "llmkit.tune.data_lengths:run",
     "firing": "llmkit.trace.firing:run",
     "reasoning": "llmkit.generate.reasoning:run",
 }
