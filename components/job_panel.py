@@ -79,7 +79,7 @@ def progress_line(job: jobs.Job, say: Words) -> str:
         return say("jobs.place", n=job.position)
     if job.total <= 0:
         return say("jobs.starting")
-    note = say(job.note) if job.note in say else plain(job.note)
+    note = say(f"jobs.note.{job.note}") if f"jobs.note.{job.note}" in say else plain(job.note)
     left = [] if job.seconds_left is None else [say("jobs.left", time=duration(job.seconds_left, say))]
     return " · ".join([*filter(None, [note]), f"{job.done:g}/{job.total:g}", *left])
 

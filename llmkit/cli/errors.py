@@ -23,6 +23,17 @@ SENTENCES: Mapping[str, str] = {
     "tokenizer_unsupported": "This kind of tokenizer is not built here: {detail}. Choose another box.",
     "text_not_unicode": "The text holds a code that is no character: {detail}. Delete it and try again.",
     "chat_template_broken": "The chat template of this box cannot be read: {detail}. Choose another box.",
+    "job_unknown": "There is no job “{job}”. See the jobs there are: python -m llmkit jobs",
+    "job_active": "“{job}” is not over yet. Cancel it first: python -m llmkit jobs cancel {job}",
+    "job_database": "The list of jobs {path} cannot be read or written ({detail}). Check the disk; if it is broken, "
+    "move its folder away.",
+    "job_database_newer": "The list of jobs {path} is of version {version}, newer than {known}. Update the guide, or "
+    "move its folder away.",
+    "job_failed": "The job ended in an error: {detail}. See its log: python -m llmkit jobs log ID",
+    "job_memory": "Memory ran out ({detail}). Choose a smaller box, or give it less data, then retry.",
+    "job_killed": "The system killed the job, most likely because memory ran out. Close other programs, then retry.",
+    "job_crashed": "The job's process crashed ({detail}). Retry; if it crashes again, see its log.",
+    "job_interrupted": "The job was interrupted: the app or the computer stopped. Retry to begin again.",
 }
 """Every code of llmkit's errors; ``{argument}`` is the box's id as a shell takes it."""
 

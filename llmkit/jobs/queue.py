@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -232,7 +233,7 @@ def stop(timeout_s: float = 10.0) -> None:
 def set_aside() -> Path:
     """Move a folder of jobs whose database cannot be used out of the way, whole, and return where it went."""
     place = jobs_home()
-    aside = place.with_name(f"{place.name}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    aside = place.with_name(f"{place.name}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
     place.rename(aside)  # the worker, if there is one, ends when it finds its database gone
     _attended.discard((os.getpid(), place))
     return aside

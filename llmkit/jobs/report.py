@@ -23,7 +23,7 @@ class Report(Protocol):
 
         Args:
             done, total: in any unit that grows evenly; time left is told from them.
-            note: what is being done; a key of the guide's texts ("prompts.job.read"), or a name as it is.
+            note: what is being done: a name as it is, or "reading" for the text ``["note.reading"]`` of ``jobs.toml``.
             partial: plain data that a page can draw meanwhile; the last one stands.
 
         Raises:

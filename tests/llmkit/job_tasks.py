@@ -44,7 +44,7 @@ def wait(settings: Settings, report: Report) -> str:
     (report.folder / "half.txt").write_text("half")
     steps = int(settings.get("seconds", 60) * 20)
     for step in range(steps):
-        report(step, steps, "waiting", partial=[step])
+        report(step, steps, "naming <b>", partial=[step])
         time.sleep(0.05)
     return "waited"
 

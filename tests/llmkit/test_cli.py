@@ -23,6 +23,7 @@ from llmkit import reference, shelf
 from llmkit.cli import app
 from llmkit.cli.errors import SENTENCES, as_data, plain, sentence
 from llmkit.cli.output import print_json
+from llmkit.jobs import job as job_errors
 from llmkit.reference import errors as reference_errors
 from llmkit.shelf import errors as shelf_errors
 from llmkit.tokens import errors as token_errors
@@ -72,14 +73,22 @@ def invoke(*arguments: str) -> Any:
 def test_help_names_every_command_and_is_quick_to_load() -> None:
     ran = shell("--help")
     assert ran.returncode == 0
-    for name in ("get", "list", "verify", "trace", "pretrain", "doctor"):
+    for name in ("get", "list", "verify", "trace", "pretrain", "doctor", "jobs"):
         assert name in ran.stdout
         assert "--json" in invoke(name, "--help").stdout
 
 
 @pytest.mark.parametrize(
     "command",
-    ["['--help']", "['list']", "['list', '--json']", "['doctor', '--quick']", "['trace', '../..', 'x']", "['get', '']"],
+    [
+        "['--help']",
+        "['list']",
+        "['list', '--json']",
+        "['jobs', '--json']",
+        "['doctor', '--quick']",
+        "['trace', '../..', 'x']",
+        "['get', '']",
+    ],
 )
 def test_torch_stays_out(command: str) -> None:
     code = (
@@ -370,10 +379,10 @@ def test_pretrain_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:
 
 
 def test_every_code_has_a_sentence() -> None:
-    rooms = (shelf_errors, reference_errors, token_errors, trace_errors)
+    rooms = (shelf_errors, reference_errors, token_errors, trace_errors, job_errors)
     codes = {code for room in rooms for code in get_args(room.Code)}
     assert codes == set(SENTENCES)
-    values = dict(box="b", detail="d", tokens=3, limit=2, argument="b")
+    values = dict(box="b", detail="d", tokens=3, limit=2, argument="b", job="j", path="p", version=2, known=1)
     assert all("{" not in text.format(**values) for text in SENTENCES.values())
 
 

@@ -17,6 +17,8 @@ from tests.pages.conftest import seen
 
 APP = Path(__file__).with_name("job_app.py")
 say = words("en")
+WAITING = r"naming \<b\> · "
+"""What the task that waits says of itself, as Markdown that means just that."""
 by_lang = pytest.mark.parametrize("lang", list(LANGUAGES))
 
 
@@ -64,7 +66,7 @@ def test_a_job_from_its_button_to_its_result(lang: str, where: str) -> None:
     assert not app.exception
     assert "it_cancel" in keys(app)
     assert "it_start" not in keys(app)
-    ask_until(app, "waiting · ")
+    ask_until(app, WAITING)
     assert "so far: [" in seen(app)
     ask_until(app, "result: waited")
     assert not {key for key in keys(app) if key.startswith("it_")}
@@ -80,7 +82,7 @@ def test_a_second_session_finds_the_job_running_and_can_cancel_it() -> None:
     first = open_job("test_wait", {"seconds": 60})
     first.button(key="it_start").click().run()
     second = open_job("test_wait", {"seconds": 60})
-    ask_until(second, "waiting · ")
+    ask_until(second, WAITING)
     second.button(key="it_cancel").click().run()
     ask_until(first, say("jobs.cancelled"))
     assert "it_retry" in keys(first)
@@ -127,12 +129,12 @@ def test_what_happened_is_said(lang: str, kind: str, code: str, values: dict[str
 def test_an_interrupted_job_says_so() -> None:
     app = open_job("test_wait", {"seconds": 60})
     app.button(key="it_start").click().run()
-    ask_until(app, "waiting · ")
+    ask_until(app, WAITING)
     jobs.stop()
     app.run()
     assert [error.value for error in app.error] == [say("common.error.job_interrupted")]
     app.button(key="it_retry").click().run()
-    ask_until(app, "waiting · ")
+    ask_until(app, WAITING)
 
 
 @by_lang
@@ -142,7 +144,7 @@ def test_the_list_in_the_sidebar(lang: str) -> None:
     assert not app.sidebar.expander  # no jobs, nothing to see
     running = jobs.submit("test_wait", {"seconds": 60, "box_id": "a*b*<i>"})
     queued = jobs.submit("test_add", {"numbers": [1]})
-    ask_until(app, "waiting · ")
+    ask_until(app, WAITING)
     [box] = app.sidebar.expander
     assert box.label == f"{told('jobs.title')} · {told('jobs.count.running', n=1)} · {told('jobs.count.queued', n=1)}"
     assert r"a\*b\*\<i\>" in "".join(element.value for element in app.sidebar.markdown)
