@@ -64,7 +64,7 @@ def submit(kind: str, settings: Mapping[str, Any]) -> Job:
     if kind not in kinds():
         raise ValueError(f"no kind of job is called {kind!r}")
     job_id, text = _identify(kind, settings)
-    with database() as connection:
+    with database(make=True) as connection:
         mend(connection)
         with transaction(connection):
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()

@@ -64,8 +64,11 @@ def job_folder(job_id: str) -> Path:
 
 
 @contextmanager
-def database() -> Iterator[sqlite3.Connection]:
-    """Open the database for a moment, made first where there is none.
+def database(*, make: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open the database for a moment.
+
+    Args:
+        make: make it where there is none.
 
     Raises:
         JobError: ``job_database`` where it cannot be read or written (nothing is overwritten), or
@@ -73,8 +76,10 @@ def database() -> Iterator[sqlite3.Connection]:
     """
     path = database_path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        if make:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        address = f"{path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise JobError("job_database", path=str(path), detail=str(error)) from error
     try:

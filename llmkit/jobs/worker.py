@@ -58,7 +58,8 @@ class Worker:
         self.connection = connection
         self.stopping = False
         self._owner_seen = time.monotonic()
-        self._owners_checked = 0.0
+        self._looked = 0.0
+        self._database = _file_number()
 
     def run(self) -> None:
         """Work until there is nothing to do, or nobody to do it for."""
@@ -75,18 +76,18 @@ class Worker:
                 return
             else:
                 time.sleep(POLL_S)
-        if database_path().exists():
+        if _file_number() == self._database:
             self.connection.execute("DELETE FROM worker")
 
     def must_stop(self) -> bool:
         """Whether to end: told to, the database is gone, or no process attends."""
         now = time.monotonic()
-        if now - self._owners_checked > min(GRACE_S, 1.0):
-            self._owners_checked = now
+        if now - self._looked > min(GRACE_S, 1.0):
+            self._looked = now
             owners = self.connection.execute("SELECT pid, started FROM owners").fetchall()
             if any(is_alive(*owner) for owner in owners):
                 self._owner_seen = now
-            self.stopping |= now - self._owner_seen > GRACE_S or not database_path().exists()
+            self.stopping |= now - self._owner_seen > GRACE_S or _file_number() != self._database
         return self.stopping
 
     def retire(self) -> bool:
@@ -213,6 +214,14 @@ def how_it_ended(status: int) -> tuple[str, dict[str, str]]:
         with contextlib.suppress(ValueError):
             return "job_crashed", {"detail": signal.Signals(-status).name}
     return "job_crashed", {"detail": f"exit {status}"}
+
+
+def _file_number() -> int | None:
+    """What tells the database from another one in its place; None where there is none."""
+    try:
+        return database_path().stat().st_ino
+    except OSError:
+        return None
 
 
 def _start_time(child: subprocess.Popen[bytes]) -> float | None:
