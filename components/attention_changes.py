@@ -53,14 +53,14 @@ def each_alone(box_id: str, text: str, layer: int) -> Made[Floats]:
 
 @engine.remembered(max_entries=32)
 def _switched_off(box_id: str, fingerprint: str, text: str, pairs: tuple[Pair, ...]) -> Change:
-    return _compare(_whole(box_id, fingerprint, text).value, _read(box_id, text, pairs))
+    return compare(_whole(box_id, fingerprint, text).value, _read(box_id, text, pairs))
 
 
 @engine.remembered(max_entries=128)
 def _each_alone(box_id: str, fingerprint: str, text: str, layer: int) -> Floats:
     whole = _whole(box_id, fingerprint, text).value
     heads = range(engine.open_box(box_id).config.n_heads)
-    found = [_compare(whole, _read(box_id, text, ((layer, head),))).harm for head in heads]
+    found = [compare(whole, _read(box_id, text, ((layer, head),))).harm for head in heads]
     return np.asarray(found, dtype=np.float32)
 
 
@@ -77,7 +77,8 @@ def _read(box_id: str, text: str, pairs: tuple[Pair, ...]) -> Reading:
     return read_in_order(engine.open_box(box_id), ids, range(len(ids)), tap=switch_off_heads(pairs))
 
 
-def _compare(whole: Reading, without: Reading) -> Change:
+def compare(whole: Reading, without: Reading) -> Change:
+    """Return what a reading without some part of the box costs, beside the whole one."""
     from llmkit.trace.order import change
 
     turned = change(whole, without).astype(np.float32)

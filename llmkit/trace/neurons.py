@@ -5,13 +5,16 @@ A feed-forward part writes ``act @ down``: each neuron adds its activation times
 that row points to).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from llmkit.parts import Block
 from llmkit.parts.config import FeedForwardKind
 from llmkit.reference import Assembled
 
@@ -41,16 +44,16 @@ class Written:
 
 def output_norms(box: Assembled, layer: int) -> Floats:
     """Return the length of each neuron's output weights, [d_mlp]."""
-    down = box.model.layers[layer].feed_forward.down.weight  # [d_model, d_mlp]
-    norms: Floats = down.float().norm(dim=0).cpu().numpy()
+    norms: Floats = _output_weights(box, layer).float().norm(dim=1).cpu().numpy()
     return norms
 
 
-def choose_neurons(strength: Floats, count: int) -> NDArray[np.int64]:
+def choose_neurons(strength: Floats, count: int, *, always: Collection[int] = ()) -> NDArray[np.int64]:
     """Choose neurons so that every token is heard: each token's strongest, then each token's second, and so on.
 
     Args:
         strength: [T, d_mlp], not negative. count: how many; all of them where there are fewer.
+        always: neurons that are chosen before all others.
 
     Returns:
         the chosen neurons, ordered by the token that each answers most strongly, the strongest first within a token.
@@ -59,7 +62,7 @@ def choose_neurons(strength: Floats, count: int) -> NDArray[np.int64]:
     [1, 2, 0]
     """
     ranked = np.argsort(-strength, axis=1, kind="stable")  # [T, d_mlp]
-    chosen = np.fromiter(dict.fromkeys(ranked.T.ravel().tolist()), dtype=np.int64)[:count]
+    chosen = np.fromiter(dict.fromkeys([*always, *ranked.T.ravel().tolist()]), dtype=np.int64)[:count]
     best = strength[:, chosen]
     return chosen[np.lexsort((-best.max(0), best.argmax(0)))]
 
@@ -95,18 +98,23 @@ def written_towards(box: Assembled, layer: int, neurons: NDArray[np.int64], *, t
     """
     model = box.model
     with torch.inference_mode():
-        rows = model.layers[layer].feed_forward.down.weight.T[torch.from_numpy(neurons).to(box.device)]  # [N, D]
+        rows = _output_weights(box, layer)[torch.from_numpy(neurons).to(box.device)]  # [N, D]
         if model.unembedding is not None:
-            products, through = rows @ model.unembedding.weight.T, "unembedding"  # [N, V]
+            products = rows @ model.unembedding.weight.T  # [N, V]
         else:
             normed = torch.nn.functional.normalize
-            products, through = normed(rows, dim=1) @ normed(model.embedding.weight, dim=1).T, "embedding"
+            products = normed(rows, dim=1) @ normed(model.embedding.weight, dim=1).T
         top = min(top, products.shape[1])
         up, down = products.topk(top), products.topk(top, largest=False)
     return Written(
-        through=through,  # type: ignore[arg-type]
+        through="embedding" if model.unembedding is None else "unembedding",
         promoted=up.indices.cpu().numpy(),
         promoted_by=up.values.float().cpu().numpy(),
         suppressed=down.indices.cpu().numpy(),
         suppressed_by=down.values.float().cpu().numpy(),
     )
+
+
+def _output_weights(box: Assembled, layer: int) -> Tensor:
+    """[d_mlp, d_model], one row a neuron."""
+    return cast(Block, box.model.layers[layer]).feed_forward.down.weight.T

@@ -182,6 +182,8 @@ def test_chosen_neurons_hear_every_token() -> None:
     chosen = choose_neurons(strength, 20)
     assert len(set(chosen.tolist())) == 20
     assert set(strength.argmax(1)) <= set(chosen.tolist())
+    loners = set(range(50)) - set(chosen.tolist())
+    assert min(loners) in choose_neurons(strength, 20, always=[min(loners)])
     assert sorted(choose_neurons(strength, 99).tolist()) == list(range(50))
     owners = strength[:, chosen].argmax(0)
     assert (np.diff(owners) >= 0).all()

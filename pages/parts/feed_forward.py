@@ -1,0 +1,17 @@
+"""Step 1-5, Feed-forward: the neurons, what bends them, what they write towards, what fires them, what is lost."""
+
+from components import feed_forward_changes as changes
+from components import feed_forward_firing as firing
+from components import feed_forward_more as more
+from components import feed_forward_sections as sections
+from components.fit import draw_fit
+from components.frame import sheet
+
+with sheet("feed_forward") as page:
+    layer, token, neuron = sections.draw_machine(page)
+    sections.draw_strongest(page, layer, token)
+    firing.draw_firing(page, layer, neuron)
+    page.warn()
+    changes.draw_off(page, layer, neuron)
+    more.draw_share(page)
+    draw_fit(page, "feed_forward")
