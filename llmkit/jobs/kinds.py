@@ -11,7 +11,10 @@ Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
     "data_lengths": "llmkit.tune.data_lengths:run",
+    "few_shot": "llmkit.generate.few_shot:run",
+    "few_shot_one": "llmkit.generate.few_shot:run_one",
     "firing": "llmkit.trace.firing:run",
+    "prompt_pair": "llmkit.generate.prompt_pair:run",
     "reasoning": "llmkit.generate.reasoning:run",
 }
 """Kind → ``module:function`` of its task. What the reader calls it is ``kind.<kind>`` in ``lessons/text/jobs.toml``."""
