@@ -51,10 +51,11 @@ def draw_explorer(heads: Heads, roles: HeadRoles, say: Words, *, on_chosen: Call
         heads: all weights.
         roles: what each head does.
         say: the words of the page's language.
-        on_chosen: called when the learner has settled on a layer and head.
+        on_chosen: called when the learner has settled on a layer and head, or on a token.
 
     Returns:
-        the component's state: ``.chosen``, [layer, head] or None; ``.hovered``, true once a token was pointed at.
+        the component's state: ``.chosen``, [layer, head] or None; ``.token``, its place or None; ``.hovered``, true
+        once a token was pointed at.
     """
     names = role_names(say)
     return _explorer(
@@ -81,6 +82,7 @@ def draw_explorer(heads: Heads, roles: HeadRoles, say: Words, *, on_chosen: Call
         },
         on_chosen_change=on_chosen,
         on_hovered_change=lambda: None,
+        on_token_change=on_chosen,
     )
 
 
@@ -145,7 +147,7 @@ def _told(heads: Heads, say: Words) -> str:
     return say("attention.gallery.shared" if heads.n_kv_heads < heads.n_heads else "attention.gallery.head")
 
 
-def draw_steps(heads: Heads, one: OneHead, say: Words, *, layer: int, head: int) -> None:
+def draw_steps(heads: Heads, one: OneHead, say: Words, *, layer: int, head: int, token: int) -> None:
     """Draw one head step by step: q, k, v, products, scores, weights, answer; hover shows what made a cell.
 
     Args:
@@ -163,6 +165,7 @@ def draw_steps(heads: Heads, one: OneHead, say: Words, *, layer: int, head: int)
             "id": f"{heads.id} {say.lang} {layer} {head}",
             "layer": layer,
             "head": head,
+            "token": token,
             "T": len(heads.labels),
             "dims": heads.head_dim,
             "causal": heads.causal,

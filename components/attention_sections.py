@@ -10,13 +10,14 @@ import streamlit as st
 
 from components import attention_canvas as canvas
 from components import attention_engine as found
+from components import place
 from components.attention_engine import Heads
 from components.figure import draw_note
 from components.frame import Page
 from components.source import draw_source
 
 _CHOSEN = "attention_head"
-"""Where this session keeps the layer and head that it looks at, from page to page; the explorer keeps the address."""
+"""Where this session keeps the layer and head that were chosen here; the explorer keeps them in the address."""
 
 
 def draw_explorer(page: Page) -> tuple[int, int]:
@@ -71,26 +72,34 @@ def draw_steps(page: Page, layer: int, head: int) -> None:
     alt = page.say("attention.steps.alt", layer=layer, head=head, dims=heads.head_dim, **_strongest(heads, one.weights))
     table = found.pair_frame(heads.labels, {"score": one.scores, "weight": one.weights}, causal=heads.causal)
     with page.shown(key="steps", badge=made.badge, alt=alt, data=table):
-        canvas.draw_steps(heads, one, bench.say, layer=layer, head=head)
+        T = len(heads.labels)
+        token = place.at("token", T, usual=T - 1)
+        canvas.draw_steps(heads, one, bench.say, layer=layer, head=head, token=token)
     if heads.n_kv_heads < heads.n_heads:
         draw_note(page.say("attention.steps.shared", head=head, kv=one.kv_head, n=heads.n_heads // heads.n_kv_heads))
     draw_source(page, Attention)
 
 
 def _settle() -> None:
-    """Keep the head that the learner has settled on."""
-    chosen = st.session_state["attention_explorer"].get("chosen")
+    """Keep the head, and the token, that the learner has settled on."""
+    state = st.session_state["attention_explorer"]
+    chosen, token = state.get("chosen"), state.get("token")
     if chosen:
         st.session_state[_CHOSEN] = ".".join(str(int(at)) for at in chosen)
+        place.go(layer=int(chosen[0]))
+    if token is not None:
+        place.go(token=int(token))
 
 
 def _looked_at(heads: Heads, usual: tuple[int, int]) -> tuple[int, int]:
-    """The layer and head of this session, or the address's ("2.3"), or the usual ones; within what the box has."""
+    """The layer and head of this session, or the address's ("2.3"), or the usual ones; within what the box has.
+
+    A layer that was chosen on another page since then goes before: the learner comes from there.
+    """
     asked = st.session_state.get(_CHOSEN) or st.query_params.get("head") or ""
     match = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", str(asked), re.ASCII)
-    if match is None:
-        return usual
-    return min(int(match[1]), heads.n_layers - 1), min(int(match[2]), heads.n_heads - 1)
+    layer, head = (int(match[1]), int(match[2])) if match else usual
+    return place.at("layer", heads.n_layers, usual=layer), min(head, heads.n_heads - 1)
 
 
 def _clearest(scores: np.ndarray) -> tuple[int, int]:

@@ -22,6 +22,7 @@ function buildExplorer(root) {
 
   let data = null, weights = null, hooks = null;
   let layer = 0, head = 0, query = 0, pinned = 0, key = null, wanted = null, timer = 0, hovered = false;
+  let placed = false, tokenTimer = 0;
   let tokenSpots = [], cells = { x: 0, y: 0, size: 1 };
 
   const weight = (i, j) => {
@@ -173,7 +174,11 @@ function buildExplorer(root) {
   function look(newQuery, newKey, pin) {
     query = newQuery;
     key = newKey;
-    if (pin) pinned = newQuery;
+    if (pin && pinned !== newQuery) {
+      pinned = newQuery;
+      clearTimeout(tokenTimer);
+      tokenTimer = setTimeout(() => hooks.setStateValue("token", pinned), 400);
+    }
     if (!hovered) {
       hovered = true;
       hooks.setStateValue("hovered", true);
@@ -203,8 +208,14 @@ function buildExplorer(root) {
   }
 
   function follow(event) {
-    const { layer: newLayer, head: newHead, from } = event.detail;
+    const { layer: newLayer, head: newHead, token, from } = event.detail;
     if (!data || from === "explorer") return;
+    if (from === "server" && token !== undefined && !placed) {
+      // Where the learner looked on the page before.
+      placed = true;
+      query = pinned = clamp(token, 0, data.labels.length - 1);
+      draw();
+    }
     if (from === "server" && wanted) {
       // An answer to an earlier choice: the learner has moved on.
       if (wanted[0] === newLayer && wanted[1] === newHead) wanted = null;
@@ -273,6 +284,7 @@ function buildExplorer(root) {
       headInput.value = head;
       query = pinned = data.labels.length - 1;
       key = wanted = null;
+      placed = false;
       layerName.textContent = data.words.layer;
       headName.textContent = data.words.head;
       hint.textContent = data.words.keys;
@@ -282,6 +294,7 @@ function buildExplorer(root) {
     },
     close() {
       clearTimeout(timer);
+      clearTimeout(tokenTimer);
       document.removeEventListener(HEAD_CHOSEN, follow);
       unwatch();
     },

@@ -206,7 +206,7 @@ function buildSteps(root) {
         draw();
       }
       view.dataset.head = `${data.layer}.${data.head}`;
-      tellHead(data.layer, data.head, "server");
+      tellHead(data.layer, data.head, "server", data.token);
     },
     close: unwatch,
   };
