@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from llmkit.shelf import Box
     from llmkit.tune.box_facts import BoxFacts, BoxSpeed
 
-SIDE_REM = 9.0
+SIDE_REM = 7.0
 """Side of the largest box's square; the others' areas follow their parameters."""
+
+LIST = "grid-template-columns:repeat(auto-fit,minmax(min(13rem,100%),1fr))"
+CARD = "display:grid;grid-row:span 2;grid-template-rows:subgrid;gap:.8rem"
+"""Squares stand on one line where cards stand side by side, and take no more room than they need on a phone."""
 
 _MEASURED = "_material_measured"
 
@@ -55,6 +59,7 @@ def draw_boxes(page: Page) -> None:
             default=bench.box_id,
             required=True,
             format_func=plain,
+            wrap=True,
             key=f"material_choose_{bench.box_id}_{len(ids)}",
             on_change=_put_on_the_workbench,
             args=(f"material_choose_{bench.box_id}_{len(ids)}",),
@@ -129,7 +134,7 @@ def _draw_cards(page: Page, rows: list[Row], badge: Badge) -> None:
         for row in rows
     )
     with page.shown(key="boxes", badge=badge, alt=alt, data=data):
-        st.html(f'<ul class="boxes">{"".join(_card(page, row, top) for row in rows)}</ul>')
+        st.html(f'<ul class="boxes" style="{LIST}">{"".join(_card(page, row, top) for row in rows)}</ul>')
 
 
 def _card(page: Page, row: Row, top: int) -> str:
@@ -139,7 +144,7 @@ def _card(page: Page, row: Row, top: int) -> str:
     way = "→" if facts.causal else "↔"
     direction = say("material.way.right" if facts.causal else "material.way.both")
     square = (
-        f'<div aria-hidden="true" style="height:{SIDE_REM}rem;display:flex;align-items:flex-end">'
+        '<div aria-hidden="true" style="align-self:end">'
         f'<div style="width:{side:.2f}rem;height:{side:.2f}rem;border:3px solid var(--line);display:grid;'
         f"place-items:center;overflow:hidden;font-size:{min(max(side / 2.2, 0.8), 3):.2f}rem;line-height:1;"
         f'color:var(--accent);font-weight:800">{way}</div></div>'
@@ -166,7 +171,7 @@ def _card(page: Page, row: Row, top: int) -> str:
     mark = pictograms.picture("check", size="small") if on_bench else ""
     border = "border-color:var(--accent)" if on_bench else ""
     return (
-        f'<li class="here" style="flex-direction:column;{border}">{square}<div><b>{escape(facts.box_id)}</b>'
+        f'<li class="here" style="{CARD};{border}">{square}<div><b>{escape(facts.box_id)}</b>'
         + "".join(f"<p>{escape(line)}</p>" for line in lines)
         + f'<p class="state">{mark}{escape(state)}</p></div></li>'
     )

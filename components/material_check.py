@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SIGNS = {"error": ":material/dangerous:", "warn": ":material/warning:", "note": ":material/info:"}
 SHOWN_CLASSES = 12
 BINS = 40
+SHOWN_ROWS = 8
+"""Row numbers beside a finding; its CSV has more."""
+
 _CHECKED = "_material_checked"
 TWICE = ("none", "few", "some", "many")
 """Answers to how many rows repeat an earlier one: none, below 1 %, below 10 %, more."""
@@ -60,6 +63,7 @@ def draw_check(page: Page, pile: Pile) -> bool:
             draw_note(page.say("material.check.note"))
             return False
         st.session_state[_CHECKED] = True
+        st.rerun()
     page.tick("do.check")
     _draw_classes(page, pile)
     context = _draw_lengths(page, pile)
@@ -158,12 +162,12 @@ def _draw_findings(page: Page, pile: Pile, context: int) -> None:
         for one in made.value:
             with st.container(border=True, key=f"material_found_{one.code}"):
                 st.markdown(f"{SIGNS[one.severity]} {plain_sentence(page, one)}")
-                if one.rows:
-                    st.caption(_rows(page, one))
-                if one.mend and st.button(say(f"material.mend.{one.mend}"), key=f"material_mend_{one.mend}"):
-                    name = f"{found.LONG}:{context}:{box_id}" if one.mend == found.LONG else one.mend
-                    mendings(pile).append(name)
-                    st.rerun()
+                with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+                    st.caption(_rows(page, one), width="content")
+                    if one.mend and st.button(say(f"material.mend.{one.mend}"), key=f"material_mend_{one.mend}"):
+                        name = f"{found.LONG}:{context}:{box_id}" if one.mend == found.LONG else one.mend
+                        mendings(pile).append(name)
+                        st.rerun()
 
 
 def _draw_mended(page: Page, pile: Pile) -> None:
@@ -192,8 +196,10 @@ def _sentence(page: Page, one: Finding, *, escape: bool = False) -> str:
 
 
 def _rows(page: Page, one: Finding) -> str:
-    listed = page.say("common.comma").join(map(str, one.rows))
-    more = one.count - len(one.rows)
+    if not one.rows:
+        return ""
+    listed = page.say("common.comma").join(map(str, one.rows[:SHOWN_ROWS]))
+    more = one.count - len(one.rows[:SHOWN_ROWS])
     return page.say("material.found.more" if more else "material.found.rows", rows=listed, more=f"{more:,}")
 
 

@@ -184,7 +184,7 @@ def _draw_reading(page: Page, source: str) -> tuple[Reading, Made[Table] | None]
 def _say_how(page: Page, table: Table) -> None:
     """One line: what the file turned out to be."""
     say = page.say
-    pieces = [table.name, table.format, say("material.read.size", rows=len(table), columns=len(table.columns))]
+    pieces = [table.name, table.format, say("material.read.size", rows=f"{len(table):,}", columns=len(table.columns))]
     if table.encoding:
         pieces.append(say("material.read.sure", encoding=table.encoding, sure=f"{table.sure:.0%}"))
     if table.delimiter in DELIMITERS:
@@ -242,7 +242,7 @@ def _draw_rows(page: Page, pile: Pile, before: int) -> None:
     """Draw a few rows at a time, as they are now."""
     rows = found.frame(pile).value
     pages = max(-(-len(rows) // PAGE_ROWS), 1)
-    with st.expander(page.say("material.rows.title", n=len(rows), before=before), key="material_rows"):
+    with st.expander(page.say("material.rows.title", n=f"{len(rows):,}", before=f"{before:,}"), key="material_rows"):
         at = 1
         if pages > 1:
             at = int(st.number_input(page.say("material.rows.page", n=pages), 1, pages, key="material_page"))

@@ -28,6 +28,9 @@ SHARES: dict[str, Shares] = {"80/10/10": (0.8, 0.1, 0.1), "70/15/15": (0.7, 0.15
 LARGEST_SEED = 9_999
 SHOWN_SETS = 10
 SHOWN_CLASSES = 8
+LEGIBLE = 0.1
+"""Share of the longest bar that a stretch needs for its number to be read."""
+
 MOVED = ("none", "fifth", "third", "most")
 """Answers to how many rows another seed moves: below 5 %, below 25 %, below 50 %, more."""
 
@@ -80,6 +83,7 @@ def _drawing(page: Page, counts: Counter[tuple[Part, str]]) -> go.Figure:
         classes[label] += count
     names = [label for label, _ in classes.most_common(SHOWN_CLASSES)]
     figure = go.Figure()
+    top = max(sum(count for (part, _), count in counts.items() if part == one) for one in PARTS)
     for at, label in enumerate(names):
         values = [counts[part, label] for part in PARTS]
         figure.add_trace(
@@ -89,7 +93,10 @@ def _drawing(page: Page, counts: Counter[tuple[Part, str]]) -> go.Figure:
                 orientation="h",
                 name=_label(page, label),
                 marker={"color": ACCENT if at % 2 else QUIET, "opacity": 1 - 0.6 * (at // 2) / max(len(names) // 2, 1)},
-                text=[f"{value:,}" for value in values],
+                text=[f"{value:,}" if value > LEGIBLE * top else "" for value in values],
+                textangle=0,
+                textposition="inside",
+                insidetextanchor="middle",
                 hovertemplate="%{y}: %{x:,}<extra></extra>",
             )
         )

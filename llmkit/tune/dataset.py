@@ -201,8 +201,6 @@ def names_columns(rows: list[list[str | None]]) -> bool:
     >>> names_columns([["good film", "pos"], ["bad film", "neg"], ["fine film", "pos"]])
     False
     """
-    if len(rows) < 2:
-        return False
     first = [(cell or "").strip() for cell in rows[0]]
     if not all(first) or len(set(first)) < len(first) or any(len(cell) > 60 for cell in first):
         return False
@@ -213,7 +211,8 @@ def names_columns(rows: list[list[str | None]]) -> bool:
     if any(cell.lower() in KNOWN_NAMES for cell in first):
         return True
     below = rows[1:1000]
-    return not any(any(at < len(row) and row[at] == cell for row in below) for at, cell in enumerate(first))
+    again = any(at < len(row) and row[at] == cell for row in below for at, cell in enumerate(first))
+    return bool(below) and not again
 
 
 TEXT_NAMES = tuple(
