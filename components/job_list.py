@@ -63,7 +63,7 @@ def _draw_one(job: jobs.Job, say: Words) -> None:
     """Draw one job: what it is, how far, and what can be done with it."""
     kind = say(f"jobs.kind.{job.kind}") if f"jobs.kind.{job.kind}" in say else plain(job.kind)
     box = plain(job.settings.get("box_id", ""))
-    with st.container(key=f"job_{job.id}", gap="small"):
+    with st.container(key=f"job_{job.id}", gap="xsmall"):
         st.markdown(f"**{kind}**" + (f" · {box}" if box else ""))
         if job.active:
             st.progress(job.share, text=progress_line(job, say))

@@ -107,7 +107,9 @@ def _watch(page: Page, seen: jobs.Job, key: str, partial: Callable[[Any], None] 
     @st.fragment(run_every=POLL_S)
     def watch() -> None:
         with page._section():
-            job = jobs.get(seen.id)
+            job = jobs.find(seen.kind, seen.settings)
+            if job is None:  # forgotten, in another tab
+                st.rerun()
             with st.container(border=True, key=f"{key}_job"):
                 st.progress(job.share, text=progress_line(job, page.bench.say))
                 with st.container(horizontal=True, vertical_alignment="center"):

@@ -74,16 +74,17 @@ def wait_until_drawn(page: Page, *, timeout_s: float = 60.0) -> None:
 
 
 @contextmanager
-def serve(log: Path, **environment: str) -> Iterator[str]:
+def serve(log: Path, script: str = "app.py", **environment: str) -> Iterator[str]:
     """Start the app on a free port, as its README says, and yield its address.
 
     Args:
-        log: where the server writes. environment: variables that this server sees besides the tests' own.
+        log: where the server writes. script: what it runs, from the project's root.
+        environment: variables that this server sees besides the tests' own.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+    command = [sys.executable, "-m", "streamlit", "run", script]
     options = ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
     with log.open("w") as out:
         server = subprocess.Popen(
@@ -101,8 +102,9 @@ def serve(log: Path, **environment: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the app that most tests share and yield its address."""
-    log = tmp_path_factory.mktemp("streamlit") / "server.log"
-    with serve(log) as address:
+    place = tmp_path_factory.mktemp("streamlit")
+    log = place / "server.log"
+    with serve(log, LLMKIT_JOBS=str(place / "jobs"), LLMKIT_JOBS_GRACE_S="1") as address:  # no worker outlives it
         yield address
     assert "Please replace" not in log.read_text(), "a deprecated Streamlit call is in use; see the server's log"
 
