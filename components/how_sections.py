@@ -185,7 +185,7 @@ def _draw_curve(page: Page, training: Training, names: dict[found.Stage, str]) -
         mode="markers+text",
         name=page.say("how.curve.stages"),
         text=list(names.values()),
-        textposition=["middle right", "middle right", "top center", "bottom center"],
+        textposition=["bottom right", *["bottom left"] * (len(at) - 1)],
         marker={"size": 14, "color": ACCENT},
         cliponaxis=False,
         showlegend=False,
