@@ -75,7 +75,7 @@ def open_door(bench: Workbench, path: str) -> None:
         },
         height=1,
     )
-    glossary.lay_out(bench.say, path)
+    glossary.lay_out(bench.say)
 
 
 def _asked_for() -> str:

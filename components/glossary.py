@@ -1,7 +1,7 @@
 """The glossary on every page: terms are explained where they stand, and the key ? opens all of them.
 
-Its entries are part of the component's script. That message never changes, so Streamlit sends it to a browser once;
-from then on nothing of the glossary asks the server.
+Its entries are part of the component's script. In one language that message is the same for every page and every run,
+so Streamlit sends it to a browser once; from then on nothing of the glossary asks the server.
 """
 
 from __future__ import annotations
@@ -29,21 +29,14 @@ _glossary = st.components.v2.component(
 )
 
 
-def lay_out(say: Words, path: str) -> None:
-    """Give the page its glossary: marks, popover, dialog and the button that opens it.
-
-    Args:
-        say: the words of the page's language.
-        path: where the page is in the address bar; empty for the front door.
-    """
+def lay_out(say: Words) -> None:
+    """Give the page its glossary, in the language of `say`: marks, popover, dialog and the button that opens it."""
     steps = registry.available()
     front = steps[0].slug
     _glossary(
         key="glossary",
         data={
             "lang": say.lang,
-            "slug": path or front,
-            "path": path,
             "families": dict(glossary.FAMILIES),
             "words": {
                 "title": say("glossary.title"),

@@ -95,14 +95,19 @@ function heading(term, lang, id) {
   return head;
 }
 
+// The slug of the step that the address names; the first step is the front door. The component is not told, so that
+// its message is the same for every page and is sent once.
+function currentStep(data) {
+  const last = window.location.pathname.split("/").pop();
+  return Object.keys(data.steps).find((slug) => data.steps[slug].path === last) ?? Object.keys(data.steps)[0];
+}
+
 // A link to the step that teaches the term, null when that is this one. Streamlit's own link turns the page without
 // losing what has been done.
 function stepLink(term, data, leave) {
   const step = data.steps[term.step];
-  if (!step || term.step === data.slug) return null;
-  const here = window.location.pathname;
-  const base = data.path && here.endsWith(`/${data.path}`) ? here.slice(0, -data.path.length) : here.replace(/[^/]*$/, "");
-  const target = new URL(base + step.path, window.location.origin);
+  if (!step || term.step === currentStep(data)) return null;
+  const target = new URL(window.location.pathname.replace(/[^/]*$/, step.path), window.location.origin);
   for (const name of ["lang", "box", "sentence"]) {
     const value = new URLSearchParams(window.location.search).get(name);
     if (value !== null) target.searchParams.set(name, value);
@@ -296,13 +301,18 @@ function setAddress(key) {
 // ---- All together --------------------------------------------------------------------------------------------------
 
 function watch(data, signal) {
-  const find = makeFinder(data.lang, data.slug);
+  let find = null;
+  let slug = "";
   let mentions = new Map();
   let parents = new WeakSet();
   let timer = 0;
   const canMark = "highlights" in CSS && "Highlight" in window;
 
   function read() {
+    if (slug !== currentStep(data)) {
+      slug = currentStep(data);
+      find = makeFinder(data.lang, slug);
+    }
     mentions = readSheet(find);
     parents = new WeakSet([...mentions.values()].map(({ node }) => node.parentElement));
     if (canMark) CSS.highlights.set(HIGHLIGHT, new Highlight(...[...mentions.values()].map(rangeOf)));
