@@ -85,6 +85,7 @@ def _words(shown: Machine, told: Told, say: Words) -> dict[str, Any]:
         "act": say("feed_forward.column.act"),
         "pushes": say(f"feed_forward.pushes.{told.through}"),
         "pulls": say(f"feed_forward.pulls.{told.through}"),
+        "numbers": say(f"feed_forward.numbers.{told.through}"),
         "turned": say("feed_forward.turned"),
         "columns": [
             say("feed_forward.column.gate" if name == "pre" and shown.gated else f"feed_forward.column.{name}")

@@ -72,24 +72,24 @@ function buildMachine(root) {
     const found = said.get(layer), words = data.words;
     const line = (place, name, lists, sizes) => {
       const chips = found ? found[lists][k].map((at, order) =>
-        make("span", { class: "chip" }, make("bdi", {}, found.labels[at]), make("small", {}, digits(found[sizes][k][order])))) : [words.wait];
+        make("span", { class: "chip" }, make("bdi", {}, found.labels[at]), make("small", {}, digits(turned ? -found[sizes][k][order] : found[sizes][k][order])))) : [words.wait];
       place.replaceChildren(make("b", {}, name), ...chips);
     };
     line(pushes, words.pushes, turned ? "down" : "up", turned ? "down_by" : "up_by");
     line(pulls, words.pulls, turned ? "up" : "down", turned ? "up_by" : "down_by");
-    note.textContent = turned ? words.turned : "";
+    note.textContent = turned ? `${words.numbers} ${words.turned}` : words.numbers;
   }
 
   function drawStrip(colours, family) {
     const room = Math.max(strip.parentElement.clientWidth, 250), narrow = room < 520;
-    const left = narrow ? 76 : 130, right = narrow ? 54 : 120, head = 58;
+    const left = narrow ? 76 : 130, right = narrow ? 54 : 120, head = 60;
     const wide = Math.max(Math.floor((room - left - right - 8) / K()), 2);
     const tall = clamp(Math.floor(560 / T()), 12, 26), middle = wide * K(), size = clamp(tall - 3, 11, 16);
     cells = { left, top: head, wide, tall };
     const height = head + T() * tall + 6, pen = prepare(strip, left + middle + right, height);
     // The housing: narrow in, wide inside, narrow out.
-    const line = (y) => [[0, 30 + y * 8], [left - 14, 30 + y * 8], [left, 30 + y * 20], [left + middle, 30 + y * 20],
-      [left + middle + 14, 30 + y * 8], [left + middle + right, 30 + y * 8]];
+    const line = (y) => [[1, 30 + y * 13], [left - 14, 30 + y * 13], [left, 30 + y * 22], [left + middle, 30 + y * 22],
+      [left + middle + 14, 30 + y * 13], [left + middle + right - 1, 30 + y * 13]];
     pen.beginPath();
     [...line(-1), ...line(1).reverse()].forEach(([x, y], at) => pen[at ? "lineTo" : "moveTo"](x, y));
     pen.closePath();
