@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from llmkit.tokens import ChatTemplate
 
 Form = Literal["plain", "chat"]
-"""``plain``: one text, as a base box reads it. ``chat``: each shot a turn of the conversation, in the box's template."""
+"""``plain``: one text, as a base box reads it. ``chat``: each shot a turn, in the box's template."""
 FORMS: tuple[Form, ...] = get_args(Form)
 
 Role = Literal["template", "instruction", "shot", "label", "question"]

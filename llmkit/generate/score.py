@@ -148,7 +148,8 @@ def split_at_seam(
         the prompt's tokens, at most all of them; and each answer's, at least one each.
 
     Raises:
-        GenerateError: ``answer_empty`` when an answer has no token, ``prompt_empty`` when nothing is left to begin with.
+        GenerateError: ``answer_empty`` when an answer has no token, ``prompt_empty`` when nothing is left to begin
+            with.
         TokenizerError: when a text cannot be cut.
 
     Source: the same idea as in EleutherAI's lm-evaluation-harness (``_encode_pair``), without its care for blanks.
@@ -165,7 +166,7 @@ def split_at_seam(
 
 
 def kv_bytes(box: Assembled, tokens: int) -> int:
-    """What keys and values of a text take: ``2 · n_layers · n_kv_heads · head_dim · tokens`` numbers of the box's dtype."""
+    """Bytes of a text's keys and values: ``2 · n_layers · n_kv_heads · head_dim · tokens`` numbers of its dtype."""
     config = box.config
     return 2 * config.n_layers * config.n_kv_heads * config.head_dim * tokens * box.dtype.itemsize
 
