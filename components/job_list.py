@@ -12,7 +12,9 @@ from components.workbench import Workbench
 from lessons import Words
 from llmkit import jobs
 
-POLL_S = 2.0
+POLL_S = 4.0
+"""Every session asks while anything goes on; who waits for a job has its panel, which asks more often."""
+
 SHOWN = 12
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from llmkit.home import home
 from llmkit.jobs.job import Job, JobError
 from llmkit.jobs.kinds import kinds
 from llmkit.jobs.store import (
@@ -29,6 +30,7 @@ from llmkit.jobs.store import (
     kill_tree,
     remove,
     transaction,
+    work_folder,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +41,8 @@ _POSITION = (
     "(SELECT count(*) FROM jobs AS other WHERE other.state = 'queued' AND other.place <= jobs.place) AS position"
 )
 
-STARTING_S = 5.0
-"""A worker that was started so short a time ago may not have said yet that it is there."""
+STARTING_S = 3.0
+"""So long after a worker was started no other is, unless that one has ended well."""
 
 _workers: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
 _attended: set[tuple[int, Path]] = set()
@@ -273,7 +275,7 @@ def mend(connection: sqlite3.Connection) -> None:
                WHERE id = ? AND claim = ? AND state = 'running'""",
             (time.time(), json.dumps({"code": "job_interrupted", "values": {}}), row["id"], row["claim"]),
         )
-        remove(job_folder(row["id"]) / "work")
+        remove(work_folder(row["id"], row["claim"]))
     if (os.getpid(), jobs_home()) not in _attended:
         return
     if connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone():
@@ -286,13 +288,13 @@ def _start_worker() -> None:
     """Start the process that works the queue off; where there is one already, the second ends by itself."""
     place = jobs_home()
     process, started = _workers.get(place, (None, 0.0))
-    if process is not None and process.poll() is None and time.monotonic() - started < STARTING_S:
-        return
+    if process is not None and process.poll() != 0 and time.monotonic() - started < STARTING_S:
+        return  # it is about to say that it is there, or it cannot start: not again at once
     with (place / "worker.log").open("ab") as out:
         worker = subprocess.Popen(
             [sys.executable, "-m", "llmkit.jobs.worker"],
             cwd=ROOT,
-            env={**os.environ, "LLMKIT_JOBS": str(place.absolute()), "PYTHONPATH": python_path()},
+            env=own_environment(),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -301,9 +303,11 @@ def _start_worker() -> None:
     _workers[place] = (worker, time.monotonic())
 
 
-def python_path() -> str:
-    """Where a process that we start finds llmkit, and what this one finds besides."""
-    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+def own_environment() -> dict[str, str]:
+    """The variables of a process that we start: it finds llmkit, the boxes and the jobs where this one does."""
+    places = {"LLMKIT_JOBS": str(jobs_home().absolute()), "LLMKIT_HOME": str(home().absolute())}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, **places, "PYTHONPATH": path}
 
 
 def _lost(row: sqlite3.Row) -> bool:

@@ -21,7 +21,7 @@ import psutil
 from llmkit.jobs import kinds
 from llmkit.jobs.job import JobError
 from llmkit.jobs.report import Cancelled
-from llmkit.jobs.store import database, job_folder, remove, to_json, transaction
+from llmkit.jobs.store import database, job_folder, remove, to_json, transaction, work_folder
 
 EVERY_S = 0.25
 """How often at most progress is written and a cancel looked for."""
@@ -95,10 +95,9 @@ class DatabaseReport:
 
 def run(job_id: str, claim: str) -> None:
     """Run the job's task and write down what came of it. Nothing is raised: whatever the task raises is its end."""
-    place = job_folder(job_id)
-    work, files = place / "work", place / "files"
-    remove(work)
-    remove(files)
+    place, work = job_folder(job_id), work_folder(job_id, claim)
+    for left_over in (place / "files", *place.glob("work-*")):
+        remove(left_over)
     work.mkdir(parents=True)
     report = DatabaseReport(job_id, claim, work)
     print(f"— {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)  # noqa: T201
@@ -129,22 +128,21 @@ def finish(job_id: str, claim: str, result: str, made: Mapping[str, str]) -> Non
     Raises:
         Cancelled: the job was taken back at the last moment.
     """
-    work, files = job_folder(job_id) / "work", job_folder(job_id) / "files"
+    work = work_folder(job_id, claim)
     size_bytes = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     has_files = any(work.iterdir())
-    if has_files:
-        os.replace(work, files)
     with database() as connection, transaction(connection):
         kept = connection.execute(
             """UPDATE jobs SET state = 'done', result = ?, made_with = ?, has_files = ?, size_bytes = ?, ended_at = ?,
                    done = CASE total WHEN 0 THEN 1 ELSE total END, total = CASE total WHEN 0 THEN 1 ELSE total END,
-                   note = '', partial = NULL,
-                   seconds_left = NULL WHERE id = ? AND claim = ? AND state = 'running' AND cancel = 0""",
+                   note = '', partial = NULL, seconds_left = NULL
+               WHERE id = ? AND claim = ? AND state = 'running' AND cancel = 0""",
             (result, to_json(dict(made)), has_files, size_bytes, time.time(), job_id, claim),
         )
-    if not kept.rowcount:
-        remove(files)
-        raise Cancelled
+        if not kept.rowcount:
+            raise Cancelled
+        if has_files:
+            os.replace(work, job_folder(job_id) / "files")
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -59,8 +59,13 @@ def database_path() -> Path:
 
 
 def job_folder(job_id: str) -> Path:
-    """Where a job's log and files lie: ``log.txt``, ``work`` while it runs, ``files`` when it is done."""
+    """Where a job's log and files lie: ``log.txt``, and ``files`` when it is done."""
     return jobs_home() / job_id
+
+
+def work_folder(job_id: str, claim: str) -> Path:
+    """Where one start of a job puts its files while it runs."""
+    return job_folder(job_id) / f"work-{claim}"
 
 
 @contextmanager

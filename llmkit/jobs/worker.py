@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Mapping
+from typing import BinaryIO
 
 import psutil
 from filelock import FileLock, Timeout
 
-from llmkit.jobs.queue import ROOT, mend, python_path
+from llmkit.jobs.queue import ROOT, mend, own_environment
 from llmkit.jobs.store import (
     database,
     database_path,
@@ -29,6 +31,7 @@ from llmkit.jobs.store import (
     kill_tree,
     remove,
     transaction,
+    work_folder,
 )
 
 POLL_S = 0.1
@@ -122,41 +125,48 @@ class Worker:
 
     def work(self, job: sqlite3.Row) -> None:
         """Run one job in a process of its own, see it end, and write down how where it could not itself."""
-        place = job_folder(job["id"])
-        place.mkdir(parents=True, exist_ok=True)
-        with (place / "log.txt").open("ab") as log:
-            child = start_task(job["id"], job["claim"], log.fileno())
-            started = _start_time(child)
-            self.connection.execute(
-                "UPDATE jobs SET child_pid = ?, child_started = ? WHERE id = ? AND claim = ?",
-                (child.pid, started, job["id"], job["claim"]),
-            )
-            cancelled_at: float | None = None
-            while child.poll() is None:
-                if self.must_stop():
-                    kill_tree(child.pid, started)
-                elif self.is_cancelled(job):
-                    cancelled_at = cancelled_at or time.monotonic()
-                    if time.monotonic() - cancelled_at > KILL_AFTER_S:
-                        kill_tree(child.pid, started)
-                if os.fstat(log.fileno()).st_size > LOG_LIMIT_BYTES:
-                    log.truncate(0)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(POLL_S)
-            if child.stdin is not None:
-                child.stdin.close()
-            _end_group(child.pid)
-            self.finish(job, child.returncode)
+        try:
+            place = job_folder(job["id"])
+            place.mkdir(parents=True, exist_ok=True)
+            with (place / "log.txt").open("ab") as log:
+                status = self.watch(start_task(job["id"], job["claim"], log.fileno()), job, log)
+        except OSError as error:  # no room on the disk, no process to be had
+            self.finish(job, "job_crashed", {"detail": str(error)})
+        else:
+            self.finish(job, *how_it_ended(status))
         self.sweep()
+
+    def watch(self, child: subprocess.Popen[bytes], job: sqlite3.Row, log: BinaryIO) -> int:
+        """Wait until a job's process has ended, kill it where it must; return its exit status."""
+        started = _start_time(child)
+        self.connection.execute(
+            "UPDATE jobs SET child_pid = ?, child_started = ? WHERE id = ? AND claim = ?",
+            (child.pid, started, job["id"], job["claim"]),
+        )
+        cancelled_at: float | None = None
+        while child.poll() is None:
+            if self.must_stop():
+                kill_tree(child.pid, started)
+            elif self.is_cancelled(job):
+                cancelled_at = cancelled_at or time.monotonic()
+                if time.monotonic() - cancelled_at > KILL_AFTER_S:
+                    kill_tree(child.pid, started)
+            if os.fstat(log.fileno()).st_size > LOG_LIMIT_BYTES:
+                log.truncate(0)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(POLL_S)
+        if child.stdin is not None:
+            child.stdin.close()
+        _end_group(child.pid)
+        return child.returncode
 
     def is_cancelled(self, job: sqlite3.Row) -> bool:
         """Whether the job was taken back, or is not this worker's any more."""
         row = self.connection.execute("SELECT cancel, claim FROM jobs WHERE id = ?", (job["id"],)).fetchone()
         return row is None or row["claim"] != job["claim"] or bool(row["cancel"])
 
-    def finish(self, job: sqlite3.Row, status: int) -> None:
+    def finish(self, job: sqlite3.Row, code: str, values: Mapping[str, str]) -> None:
         """Write down how a job ended whose process has not; throw away what it left half-written."""
-        code, values = how_it_ended(status)
         state = "failed"
         if self.stopping:
             state, code, values = "interrupted", "job_interrupted", {}
@@ -164,9 +174,9 @@ class Worker:
             """UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE ? END, ended_at = ?,
                    error = CASE cancel WHEN 1 THEN NULL ELSE ? END
                WHERE id = ? AND claim = ? AND state = 'running'""",
-            (state, time.time(), json.dumps({"code": code, "values": values}), job["id"], job["claim"]),
+            (state, time.time(), json.dumps({"code": code, "values": dict(values)}), job["id"], job["claim"]),
         )
-        remove(job_folder(job["id"]) / "work")
+        remove(work_folder(job["id"], job["claim"]))
 
     def sweep(self) -> None:
         """Forget the oldest jobs that have ended, so that the list and the disk do not fill."""
@@ -177,22 +187,24 @@ class Worker:
         for number, row in enumerate(ended):
             size_bytes += row["size_bytes"]
             if number and (number >= KEPT_JOBS or size_bytes > KEPT_BYTES):
-                gone = self.connection.execute(
-                    "DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (row["id"],)
-                )
-                if gone.rowcount:
-                    remove(job_folder(row["id"]))
+                with transaction(self.connection):
+                    gone = self.connection.execute(
+                        "DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (row["id"],)
+                    )
+                    if gone.rowcount:
+                        remove(job_folder(row["id"]))
 
 
 def start_task(job_id: str, claim: str, log: int) -> subprocess.Popen[bytes]:
     """Start the process of one job. Its standard input is a pipe that closes when this process ends by any cause."""
-    threads = str(max((os.cpu_count() or 1) - 1, 1))  # one core stays for the pages
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(cores - 1, min(cores, 2)))  # one core stays for the pages; of two none: the job is nice
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-    own = {"PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
+    own = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
     return subprocess.Popen(
         [sys.executable, "-m", "llmkit.jobs.run", job_id, claim],
         cwd=ROOT,
-        env={**limits, **os.environ, **own},
+        env={**limits, **own_environment(), **own},
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
