@@ -12,6 +12,7 @@ import streamlit as st
 from components.badge import Badge
 from components.theme import plotly_layout
 from lessons import Words
+from llmkit.tune.safe_cell import safe_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +47,22 @@ def shown(*, key: str, badge: Badge, alt: str, data: pd.DataFrame | None, say: W
             if data is not None:
                 st.download_button(
                     say("common.figure.csv"),
-                    data=lambda: data.to_csv(index=False).encode("utf-8-sig"),
+                    data=lambda: as_csv(data),
                     file_name=f"{key}.csv",
                     mime="text/csv",
                     key=f"csv_{key}",
                     on_click="ignore",
                     type="tertiary",
                 )
+
+
+def as_csv(data: pd.DataFrame) -> bytes:
+    """Return a picture's numbers as CSV; a text that a spreadsheet would run as a formula stays text."""
+    safe = data.copy()
+    for at, kind in enumerate(data.dtypes):
+        if kind.kind not in "biufc":
+            safe.isetitem(at, data.iloc[:, at].map(safe_cell))
+    return safe.rename(columns=safe_cell).to_csv(index=False).encode("utf-8-sig", errors="replace")
 
 
 def draw_note(text: str) -> None:

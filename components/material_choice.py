@@ -23,6 +23,7 @@ def current_data() -> str | None:
         about_prepared(asked)
     except DataError:
         return None
+    choose_data(str(asked))  # a page turn may have lost it from the address
     return str(asked)
 
 

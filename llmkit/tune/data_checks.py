@@ -64,7 +64,17 @@ MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,200}>|&(?:[a-z]{2,8}|#\d{1,6});")
 MOJIBAKE = re.compile("\ufffd|[ÃÂ][\x80-\xbf]|â€|[äåæçèé][\x80-\xbf\u0152-\u2122]{2}")
 """What UTF-8 looks like when it was read as Latin-1, and the sign for a lost character."""
 
-_UNHEARD = regex.compile(r"[\p{P}\p{Z}\p{C}]+")
+
+class _Heard(dict[int, int | None]):
+    """A table for `str.translate` that takes punctuation, blanks and controls out; filled as characters come."""
+
+    def __missing__(self, code: int) -> int | None:
+        heard = None if unicodedata.category(chr(code))[0] in "PZC" else code
+        self[code] = heard
+        return heard
+
+
+_HEARD = _Heard()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +103,10 @@ def normalise(text: str) -> str:
     >>> normalise("Ｇｏｏｄ  film!") == normalise("good film")
     True
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return _UNHEARD.sub("", plain) or " ".join(plain.split())
+    plain = text.translate(_HEARD)
+    if not unicodedata.is_normalized("NFKC", plain):
+        plain = unicodedata.normalize("NFKC", plain).translate(_HEARD)
+    return plain.casefold() or " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def check(
@@ -186,9 +198,9 @@ def _cells(frame: "pd.DataFrame", columns: Columns) -> Iterator[Finding]:
     texts = frame[columns.text]
     yield from _finding("text_empty", "error", rows_where(texts, _is_empty), "drop_empty")
     yield from _finding("mojibake", "error", rows_where(texts, MOJIBAKE.search), "redecode")
-    yield from _finding("controls", "warn", rows_where(texts, CONTROL.search), "drop_controls")
+    yield from _finding("controls", "warn", rows_where(texts, has_controls), "drop_controls")
     yield from _finding("blanks", "note", rows_where(texts, _has_blanks), "trim")
-    yield from _finding("markup", "note", rows_where(texts, MARKUP.search), "drop_markup")
+    yield from _finding("markup", "note", rows_where(texts, has_markup), "drop_markup")
     yield from _finding("formula", "note", rows_where(texts, lambda text: safe_cell(text) != text))
     if 0 < len(frame) < FEW_ROWS:
         yield Finding(code="few_rows", severity="warn", count=len(frame))
@@ -278,7 +290,17 @@ def rows_where(texts: "pd.Series[str]", true: Callable[[str], object]) -> list[i
 
 
 def _is_empty(text: str) -> bool:
-    return not CONTROL.sub("", text).strip()
+    return not (text if text.isprintable() else CONTROL.sub("", text)).strip()
+
+
+def has_controls(text: str) -> bool:
+    """Whether a text holds characters that nobody sees; most texts can be told at a glance."""
+    return not text.isprintable() and CONTROL.search(text) is not None
+
+
+def has_markup(text: str) -> bool:
+    """Whether a text holds HTML's tags or entities."""
+    return ("<" in text or "&" in text) and MARKUP.search(text) is not None
 
 
 def _has_blanks(text: str) -> bool:
