@@ -61,7 +61,7 @@ def as_csv(data: pd.DataFrame) -> bytes:
     safe = data.copy()
     for at, kind in enumerate(data.dtypes):
         if kind.kind not in "biufc":
-            safe.isetitem(at, data.iloc[:, at].map(safe_cell))
+            safe.isetitem(at, [safe_cell(cell) for cell in data.iloc[:, at]])
     return safe.rename(columns=safe_cell).to_csv(index=False).encode("utf-8-sig", errors="replace")
 
 
