@@ -237,7 +237,7 @@ def draw_nearness(near: NDArray[np.float32], labels: tuple[str, ...], say: Words
                 "near": say("engine.near.cell"),
                 "near_start": say("engine.near.cell_start"),
                 "start": say("engine.lens.start"),
-                "keys": say("engine.lens.keys"),
+                "keys": say("engine.near.keys"),
             },
         },
         on_looked_change=lambda: None,
@@ -285,17 +285,18 @@ def work(flops: int) -> str:
     if not flops:
         return "0"
     power = min((len(str(flops)) - 1) // 3, 5)
-    return f"{flops / 1000**power:.3g} {('', 'k', 'M', 'G', 'T', 'P')[power]}FLOP"
+    return f"{flops / 1000**power:.3g}\u00a0{('', 'k', 'M', 'G', 'T', 'P')[power]}FLOP"
 
 
 def memory(size_bytes: int) -> str:
     """Return bytes in a unit that fits: "1.5 MiB"."""
     power = min(max(size_bytes.bit_length() - 1, 0) // 10, 4)
-    return f"{size_bytes / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}" if size_bytes else "0"
+    return f"{size_bytes / 1024**power:.3g}\u00a0{('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}" if size_bytes else "0"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, shape))}]"
+    apart = ",\u00a0"  # a line may break between shapes alone
+    return f"[{apart.join(map(str, shape))}]"
 
 
 def _strips(config: TransformerConfig, drawn: tuple[Plate, ...]) -> dict[str, dict[str, Any]]:

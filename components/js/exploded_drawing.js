@@ -160,7 +160,7 @@ function drawPlate(pen, colours, plan, data, family, row, lit, hot) {
     pen.stroke(edge);
     pen.stroke(top);
     dress(pen, data, plate.name, axis, row.middle, wide, plan.half);
-    if (plate.turns) drawTurn(pen, colours, axis + plan.side * 0.98, row.middle + row.thick + 4);
+    if (plate.turns) drawTurn(pen, colours, family, axis + plan.side * 0.98, row.middle + row.thick + 7, data.turns.number);
     reach = axis - wide;
   }
   drawBalloon(pen, colours, family, plan.at.balloon, row.middle, reach, String(plate.number), hot, plan.narrow);
@@ -168,7 +168,7 @@ function drawPlate(pen, colours, plan, data, family, row, lit, hot) {
   pen.textBaseline = "middle";
   pen.fillStyle = rgb(hot ? colours.accent : colours.ink);
   const room = plan.width - text - 2;
-  pen.font = `${plan.narrow ? "700 14px" : "700 16px"} ${family}`;
+  pen.font = `700 ${plan.narrow ? 14 : plan.side > 80 ? 16 : 15}px ${family}`;
   const more = !row.round && plate.line;
   pen.fillText(fit(pen, plate.title, room), text, row.middle - (more ? 9 : 0));
   if (!more) return;
@@ -177,21 +177,30 @@ function drawPlate(pen, colours, plan, data, family, row, lit, hot) {
   pen.fillText(fit(pen, plate.line, room), text, row.middle + 10);
 }
 
-// Positions that rotate sit inside attention: a ring with an arrow.
-function drawTurn(pen, colours, x, y) {
+// Positions that rotate (or lower scores) sit inside attention: their balloon hangs on its edge, an arrow around it.
+function drawTurn(pen, colours, family, x, y, number) {
+  pen.beginPath();
+  pen.arc(x, y, 9.5, 0, TAU);
+  pen.fillStyle = rgb(colours.paper);
+  pen.fill();
   pen.strokeStyle = rgb(colours.accent);
   pen.lineWidth = 2.4;
   pen.beginPath();
-  pen.arc(x, y, 8, -0.3, 4.6);
+  pen.arc(x, y, 9.5, -1, 4.4);
   pen.stroke();
   pen.beginPath();
-  pen.moveTo(x - 5, y - 8); pen.lineTo(x + 1, y - 8.5); pen.lineTo(x - 1, y - 3);
+  pen.moveTo(x - 7, y - 14); pen.lineTo(x - 2, y - 9.5); pen.lineTo(x - 8, y - 5);
   pen.stroke();
+  pen.fillStyle = rgb(colours.ink);
+  pen.font = `800 12px ${family}`;
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillText(String(number), x, y + 0.5);
 }
 
-// A state as stripes, one a drawn dimension; its width is the root of its length.
+// A state as stripes, one a drawn dimension; as wide as the vector is long, beside the longest of the layer.
 function drawStrip(pen, colours, plan, row, values, share, caption, family, alpha) {
-  const wide = Math.max((2 * plan.side - 6) * Math.sqrt(share), 22), left = plan.at.axis - wide / 2, tall = 16;
+  const wide = Math.max((2 * plan.side - 6) * Math.min(share, 1), 12), left = plan.at.axis - wide / 2, tall = 16;
   pen.globalAlpha = alpha;
   pen.fillStyle = rgb(colours.paper);
   pen.fillRect(left, row.middle - tall / 2, wide, tall);

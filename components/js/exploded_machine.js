@@ -63,7 +63,7 @@ function buildMachine(root) {
   function drawTower() {
     const layer = layerOf(at), [from, to] = wayOf(at), y = from + (to - from) * progress;
     const pen = prepare(drawing, plan.width, plan.height);
-    const most = data.most[token], reached = (row) => row.middle <= y + 1;
+    const most = Math.max(...["pre", "attention", "mid", "mlp", "post"].map((what) => strip(what, layer).length), 1e-9), reached = (row) => row.middle <= y + 1;
     drawAxis(pen, colours, plan);
     drawBracket(pen, colours, plan, data, family, layer);
     for (const [what, into, part, add, one] of [["pre", "mid", "attention", "add_1", 2 * layer], ["mid", "post", "feed_forward", "add_2", 2 * layer + 1]]) {
@@ -327,13 +327,6 @@ function buildMachine(root) {
     data = newData;
     [states, added] = [data.states, data.added].map(toShorts);
     [tops, addedTops, norms, addedNorms, before] = ["tops", "addedTops", "norms", "addedNorms", "before"].map((name) => toFloats(data[name]));
-    // The longest of a token's states and additions: what all its strips are measured by.
-    data.most = data.labels.map((_, t) => {
-      let most = 1e-9;
-      for (let row = 0; row < S(); row++) most = Math.max(most, norms[row * T() + t]);
-      for (let row = 0; row < 2 * data.layers; row++) most = Math.max(most, addedNorms[row * T() + t]);
-      return most;
-    });
     if (playing) { playing = false; cancelAnimationFrame(frame); }
     wanted = null;
     token = clamp(lastPlace().token, 0, T() - 1);
