@@ -44,7 +44,10 @@ _POSITION = (
 STARTING_S = 3.0
 """So long after a worker was started no other is, unless that one has ended well."""
 
+START_TRIES = 3
+
 _workers: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
+_failures: dict[Path, int] = {}
 _attended: set[tuple[int, Path]] = set()
 
 
@@ -280,16 +283,31 @@ def mend(connection: sqlite3.Connection) -> None:
         return
     if connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone():
         worker = connection.execute("SELECT pid, started FROM worker").fetchone()
-        if worker is None or not is_alive(*worker):
-            _start_worker()
+        if worker is not None and is_alive(*worker):
+            _failures.pop(jobs_home(), None)
+        else:
+            _start_worker(connection)
 
 
-def _start_worker() -> None:
-    """Start the process that works the queue off; where there is one already, the second ends by itself."""
+def _start_worker(connection: sqlite3.Connection) -> None:
+    """Start the process that works the queue off; where there is one already, the second ends by itself.
+
+    What waits for a worker that cannot be started fails: it would wait for ever.
+    """
     place = jobs_home()
     process, started = _workers.get(place, (None, 0.0))
-    if process is not None and process.poll() != 0 and time.monotonic() - started < STARTING_S:
-        return  # it is about to say that it is there, or it cannot start: not again at once
+    if process is not None and process.poll() != 0:
+        if time.monotonic() - started < STARTING_S:
+            return  # it is about to say that it is there, or it cannot start: not again at once
+        _failures[place] = _failures.get(place, 0) + 1
+        if _failures[place] >= START_TRIES:
+            del _failures[place], _workers[place]
+            error = {"code": "job_crashed", "values": {"detail": _last_words(place / "worker.log")}}
+            connection.execute(
+                "UPDATE jobs SET state = 'failed', ended_at = ?, error = ? WHERE state = 'queued'",
+                (time.time(), json.dumps(error)),
+            )
+            return
     with (place / "worker.log").open("ab") as out:
         worker = subprocess.Popen(
             [sys.executable, "-m", "llmkit.jobs.worker"],
@@ -301,6 +319,12 @@ def _start_worker() -> None:
             start_new_session=True,  # what ends the terminal or the app does not end it in mid-work
         )
     _workers[place] = (worker, time.monotonic())
+
+
+def _last_words(path: Path) -> str:
+    """The last line of a log, else the log's name."""
+    lines = path.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_BYTES:].split("\n")
+    return next((line[:500] for line in reversed(lines) if line.strip()), path.name)
 
 
 def own_environment() -> dict[str, str]:
