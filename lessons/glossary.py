@@ -27,6 +27,7 @@ class Term:
         step: the slug of the step that teaches it.
         symbol: its name in code or in a formula; empty where there is none.
         marks: the words of the sheets that mean it; empty where none is marked.
+        pages: slugs of the steps on whose sheets `marks` mean it; empty where they do everywhere.
         parts: its classes in `llmkit.parts`.
         names: fields of `TransformerConfig` → the same setting's name in Hugging Face's configs, by family.
 
@@ -42,6 +43,7 @@ class Term:
     step: str
     symbol: str = ""
     marks: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -74,4 +76,5 @@ def _term(key: str, entry: Mapping[str, Any]) -> Term:
     """Turn a table of the file into an entry; words to mark are the term and its symbol unless it says which."""
     usual = [word for word in (entry["zh"], entry["en"], entry.get("symbol", "")) if word]
     marks = tuple(dict.fromkeys(entry.get("marks", usual)))
-    return Term(key=key, **{**entry, "marks": marks, "parts": tuple(entry.get("parts", ()))})
+    lists = {name: tuple(entry.get(name, ())) for name in ("pages", "parts")}
+    return Term(key=key, **{**entry, **lists, "marks": marks})

@@ -25,11 +25,12 @@ function make(tag, attributes = {}, ...children) {
 
 // ---- Finding terms in text -----------------------------------------------------------------------------------------
 
-// A finder knows one pattern for all marks, the longest first, and whose each mark is: a term of the page's own step
-// wins over one of another step.
+// A finder knows one pattern for all marks of a page, the longest first, and whose each mark is: a term of the page's
+// own step wins over one of another step.
 function makeFinder(lang, slug) {
   const owners = new Map();
   for (const term of GLOSSARY) {
+    if (term.pages.length && !term.pages.includes(slug)) continue;
     for (const mark of term.marks) {
       if (isChinese(mark) && lang === "en") continue;
       const before = owners.get(mark.toLowerCase());
@@ -362,6 +363,7 @@ function settle(parentElement, data) {
   document.addEventListener("pointermove", (event) => {
     if (event.pointerType === "touch") return;
     const found = seen.hit(event);
+    if (!found && !over && !popover.term) return;
     const inside = event.composedPath().includes(popover.box);
     if (found?.term === over && found) return;
     over = found?.term ?? null;

@@ -79,7 +79,9 @@ def test_meanings_are_short() -> None:
 
 
 def test_every_entry_leads_to_a_step() -> None:
-    assert {term.step for term in TERMS} <= {step.slug for step in registry.STEPS}
+    slugs = {step.slug for step in registry.STEPS}
+    assert {term.step for term in TERMS} <= slugs
+    assert {slug for term in TERMS for slug in term.pages} <= slugs
 
 
 def test_every_part_is_explained() -> None:
