@@ -285,13 +285,18 @@ def work(flops: int) -> str:
     if not flops:
         return "0"
     power = min((len(str(flops)) - 1) // 3, 5)
-    return f"{flops / 1000**power:.3g}\u00a0{('', 'k', 'M', 'G', 'T', 'P')[power]}FLOP"
+    return f"{_three(flops / 1000**power)}\u00a0{('', 'k', 'M', 'G', 'T', 'P')[power]}FLOP"
 
 
 def memory(size_bytes: int) -> str:
     """Return bytes in a unit that fits: "1.5 MiB"."""
     power = min(max(size_bytes.bit_length() - 1, 0) // 10, 4)
-    return f"{size_bytes / 1024**power:.3g}\u00a0{('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}" if size_bytes else "0"
+    return f"{_three(size_bytes / 1024**power)}\u00a0{('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}" if size_bytes else "0"
+
+
+def _three(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from components import exploded_engine as found
 from components.embeddings_engine import label
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
+from components.source import draw_source
 
 if TYPE_CHECKING:
     from llmkit.parts import TransformerConfig
@@ -23,6 +24,8 @@ _OPENED = "engine_opened"
 @section
 def draw_machine(page: Page) -> None:
     """Draw the whole machine, the sentence flowing through it, and the parts list; a click opens a part's page."""
+    from llmkit.parts import Block, Transformer
+
     bench = page.bench
     st.header(page.say("engine.machine.title"))
     with st.spinner(page.say("engine.opening")):
@@ -39,6 +42,7 @@ def draw_machine(page: Page) -> None:
     with page.shown(key="machine", badge=made.badge, alt=alt, data=found.stream_frame(stream)):
         seen = canvas.draw_machine(stream, drawn, config, bench.say, on_place=_settle)
     draw_note(_family_note(page, config))
+    draw_source(page, Transformer, Block)
     st.header(page.say("engine.parts.title"))
     total = page.say(
         "engine.parts.alt",
@@ -175,8 +179,7 @@ def _open(page: Page, asked: list[object] | None, stream: found.Stream) -> None:
     layer = min(max(int(layer), 0), stream.n_layers - 1)
     token = min(max(int(token), 0), len(stream.labels) - 1)
     place.go(layer=layer, token=token)
-    kept = {key: st.query_params[key] for key in ("lang", "box", "sentence") if key in st.query_params}
-    st.switch_page(script, query_params={**kept, "layer": str(layer), "token": str(token)})
+    st.switch_page(script, query_params={"layer": str(layer), "token": str(token)})
 
 
 def _facts(stream: found.Stream, layer: int, token: int) -> dict[str, object]:
