@@ -157,17 +157,17 @@ def _draw_findings(page: Page, pile: Pile, context: int) -> None:
         [(one.severity, one.code, one.count, " ".join(map(str, one.rows)), one.mend) for one in made.value],
         columns=["severity", "finding", "count", "first_rows", "mend"],
     )
-    alt = say("common.comma").join(_sentence(page, one) for one in made.value)
+    alt = " ".join(_sentence(page, one) for one in made.value)
     with page.shown(key="findings", badge=made.badge, alt=alt, data=data):
         for one in made.value:
-            with st.container(border=True, key=f"material_found_{one.code}"):
+            with st.container(border=True, gap="xsmall", key=f"material_found_{one.code}"):
                 st.markdown(f"{SIGNS[one.severity]} {plain_sentence(page, one)}")
-                with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-                    st.caption(_rows(page, one), width="content")
-                    if one.mend and st.button(say(f"material.mend.{one.mend}"), key=f"material_mend_{one.mend}"):
-                        name = f"{found.LONG}:{context}:{box_id}" if one.mend == found.LONG else one.mend
-                        mendings(pile).append(name)
-                        st.rerun()
+                if one.rows:
+                    st.caption(_rows(page, one))
+                if one.mend and st.button(say(f"material.mend.{one.mend}"), key=f"material_mend_{one.mend}"):
+                    name = f"{found.LONG}:{context}:{box_id}" if one.mend == found.LONG else one.mend
+                    mendings(pile).append(name)
+                    st.rerun()
 
 
 def _draw_mended(page: Page, pile: Pile) -> None:
@@ -196,8 +196,6 @@ def _sentence(page: Page, one: Finding, *, escape: bool = False) -> str:
 
 
 def _rows(page: Page, one: Finding) -> str:
-    if not one.rows:
-        return ""
     listed = page.say("common.comma").join(map(str, one.rows[:SHOWN_ROWS]))
     more = one.count - len(one.rows[:SHOWN_ROWS])
     return page.say("material.found.more" if more else "material.found.rows", rows=listed, more=f"{more:,}")

@@ -100,8 +100,21 @@ def _drawing(page: Page, counts: Counter[tuple[Part, str]]) -> go.Figure:
                 hovertemplate="%{y}: %{x:,}<extra></extra>",
             )
         )
+    totals = [sum(count for (part, _), count in counts.items() if part == one) for one in PARTS]
+    figure.add_trace(
+        go.Scatter(
+            x=np.asarray(totals, dtype=np.float32),
+            y=[page.say(f"material.part.{part}") for part in PARTS],
+            mode="text",
+            text=[f" {total:,}" for total in totals],
+            textposition="middle right",
+            cliponaxis=False,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(title={"text": page.say("material.classes.rows")})
+    figure.update_xaxes(title={"text": page.say("material.classes.rows")}, range=[0, top * 1.2 or 1.0])
     legend = {"orientation": "h", "y": 1.15}
     return figure.update_layout(height=300, barmode="stack", showlegend=len(names) > 1, legend=legend)
 

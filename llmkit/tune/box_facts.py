@@ -1,7 +1,6 @@
 """What a model box is, read off its files, and how fast it is on this machine."""
 
 import json
-import statistics
 import struct
 import time
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from llmkit import shelf
 from llmkit.reference import BoxError
 from llmkit.reference.config_file import read_config
 
-RUNS = 3
+RUNS = 5
 MOST_TOKENS = 256
 
 
@@ -42,7 +41,7 @@ class BoxFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxSpeed:
-    """How fast a box is here: the median of a few forward passes of one text, after a first one that is not counted.
+    """How fast a box is here: the fastest of a few forward passes of one text; other work only makes it slower.
 
     Args:
         box_id, device: what ran, and where. tokens: of the text, cut at MOST_TOKENS or the context.
@@ -111,14 +110,13 @@ def measure_speed(box_id: str, text: str, *, device: str = "cpu") -> BoxSpeed:
     batch = torch.tensor([ids], device=box.device)
     took = []
     with torch.inference_mode():
-        for _ in range(RUNS + 1):
+        for _ in range(RUNS):
             started = time.perf_counter()
             box.model(batch)
             if device != "cpu":
                 torch.cuda.synchronize()
             took.append(time.perf_counter() - started)
-    forward_s = statistics.median(took[1:])
-    return BoxSpeed(box_id=box_id, device=device, tokens=len(ids), open_s=open_s, forward_s=forward_s)
+    return BoxSpeed(box_id=box_id, device=device, tokens=len(ids), open_s=open_s, forward_s=min(took))
 
 
 def _parameters(path: Path, box_id: str) -> int:

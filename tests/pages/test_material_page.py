@@ -262,7 +262,7 @@ def test_texts_too_long_for_the_box_are_counted(checked, tmp_path: Path, family:
     assert words("en")("material.found.too_long", count=2, context=64, longest=900) in seen(app)
     app = app.button(key="material_mend_drop_long").click().run()
     assert "material_mend_drop_long" not in keys(app)
-    assert words("en")("material.mended", listed="Drop rows that are too long", before=63, left=61) in seen(app)
+    assert words("en")("material.mended", listed="Drop long rows", before=63, left=61) in seen(app)
 
 
 @pytest.mark.registry
