@@ -14,6 +14,7 @@ from components import place
 from components.feed_forward_engine import Machine, Neuron, Strongest
 from components.figure import draw_note
 from components.frame import Page
+from components.source import draw_source
 
 _STYLE = Path(__file__).with_name("feed_forward_style.css")
 
@@ -26,6 +27,8 @@ _LAYER = "feed_forward_layer"
 
 def draw_machine(page: Page) -> tuple[int, int, int]:
     """Draw every layer as a machine with its curve; return layer, token and neuron that the learner looks at."""
+    from llmkit.parts import FeedForward, SwiGLU
+
     bench = page.bench
     st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
     st.header(page.say("feed_forward.machine.title"))
@@ -58,6 +61,7 @@ def draw_machine(page: Page) -> tuple[int, int, int]:
             start=(layer, token, neuron),
             on_chosen=_settle,
         )
+    draw_source(page, *((SwiGLU, FeedForward) if shown.gated else (FeedForward, SwiGLU)))
     if seen.hovered:
         page.tick("do.point")
     if seen.chosen:
@@ -123,7 +127,8 @@ def _table(page: Page, rows: list[dict[str, object]], *, gated: bool, through: s
             f'<tr><td>#{row["neuron"]}</td>{cells}<td class="words"><p><b>{up}</b> <bdi>{escape(str(row["up"]))}</bdi>'
             f"</p><p><b>{down}</b> <bdi>{escape(str(row['down']))}</bdi></p></td></tr>"
         )
-    return f'<div class="fit neurons"><table><thead><tr>{head}<th></th></tr></thead><tbody>{body}</tbody></table></div>'
+    kind = "fit neurons gated" if gated else "fit neurons"
+    return f'<div class="{kind}"><table><thead><tr>{head}<th></th></tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _settle() -> None:

@@ -14,6 +14,7 @@ from components.badge import Badge
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.how_engine import Growth, Read, Training
+from components.source import draw_source
 from components.theme import ACCENT, QUIET
 from components.workbench import DEFAULT_BOX
 
@@ -86,6 +87,8 @@ def draw_surprise(page: Page) -> None:
 @section
 def draw_growth(page: Page) -> None:
     """Draw the same sentence at four stages of the bundled box's training, what each goes on with, and the curve."""
+    from llmkit.generate import stream
+
     st.header(page.say("how.train.title"))
     draw_note(page.say("how.train.who", box=DEFAULT_BOX))
     with st.spinner(page.say("how.opening")):
@@ -111,6 +114,7 @@ def draw_growth(page: Page) -> None:
         page.tick("do.train")
     draw_note(page.say("how.train.nothing", vocab=f"{growth.vocab_size:,}", bits=f"{np.log2(growth.vocab_size):.0f}"))
     _draw_went_on(page, growth, names, made.badge)
+    draw_source(page, stream)
     _draw_curve(page, training, names)
 
 

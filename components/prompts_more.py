@@ -16,7 +16,9 @@ from components.figure import draw_note
 from components.frame import Page, section
 from components.job_panel import draw_job
 from components.prompts_engine import Choice
+from components.source import draw_source
 from llmkit import jobs
+from llmkit.tokens import ChatTemplate
 
 _PAIR = ("vague", "precise")
 
@@ -75,6 +77,7 @@ def draw_template(page: Page, choice: Choice, text: str) -> None:
         draw_note(page.say("prompts.template.none", box=choice.box_id))
     if tokens > known.limit:
         st.warning(page.say("prompts.too_long", tokens=tokens, limit=known.limit))
+    draw_source(page, ChatTemplate)
 
 
 @section

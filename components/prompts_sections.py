@@ -17,6 +17,7 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.job_panel import draw_job
 from components.prompts_engine import Choice
+from components.source import draw_source
 from lessons import registry
 from llmkit import jobs, shelf
 
@@ -150,6 +151,8 @@ def draw_review(page: Page, choice: Choice) -> str:
 @section
 def draw_one(page: Page, choice: Choice, text: str) -> None:
     """Draw one review's label probabilities as shots are added, one by one."""
+    from llmkit.generate.score import label_logprobs
+
     st.subheader(page.say("prompts.one.title"))
     ways = found.wordings(choice.lang)
     at = st.segmented_control(
@@ -174,6 +177,7 @@ def draw_one(page: Page, choice: Choice, text: str) -> None:
         draw_note(page.say("prompts.one.what"))
         return
     _draw_labels(page, made.value, way.labels, made.badge, key="one")
+    draw_source(page, label_logprobs)
 
 
 def draw_check(page: Page, choice: Choice) -> None:

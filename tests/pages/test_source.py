@@ -66,6 +66,10 @@ ON_PAGES = {
     "embeddings": ["TokenEmbedding"],
     "positions": ["SinusoidalPositions", "LearnedPositions", "RotaryPositions", "ALiBiPositions"],
     "attention": ["Attention"],
+    "feed_forward": ["FeedForward", "SwiGLU"],
+    "engine": ["Transformer", "Block"],
+    "how": ["stream"],
+    "prompts": ["ChatTemplate"],
 }
 
 
