@@ -1,12 +1,14 @@
 """How long a learner waits for each page, in Chromium, beside an empty Streamlit page in the same run.
 
-    python -m benchmarks.pages [--pages tokens] [--boxes gpt2-starter] [--steps 20] [--sessions 1 20] [--json]
+    python -m benchmarks.pages [--quick] [--pages tokens] [--boxes gpt2-starter] [--steps 20] [--sessions 1 20] [--json]
 
 For every page and box: the first picture and the whole page after a cold start of the server, after a new
-sentence, and after one step of each of the page's sliders. The baseline is a second server whose script opens the
-same box once and is then one slider and nothing else: its step is taken in turns with the page's. A step begins when
-the browser sends it and ends with the last message or the last change on the screen, whichever is later; with more
-sessions all windows step at the same moment, and all are counted.
+sentence, and after one step of each of the page's controls: layer, head, token, neuron, and all other sliders. The
+baseline is a second server whose script opens the same box once and is then one slider and nothing else: its step is
+taken in turns with the page's. A step that asks the server begins when the browser sends it and ends with the last
+message or the last change on the screen, whichever is later; one that is drawn in the browser begins with the key and
+ends with the last change on the screen before the server is told (that comes later, and is the column "server").
+With more sessions, that many others move the same control of the same page, each once a second, all the while.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from lessons import registry
 from llmkit.doctor import cpu_name
@@ -44,13 +46,22 @@ st.slider("step", 0, 1000, 500)
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 BOXES = ("gpt2-starter", "minilm-l6", "smollm2-135m-instruct")
-SLIDERS = {
-    "tokens": ("tokens_step",),
-    "embeddings": ("embeddings_near", "embeddings_stage_"),
-    "positions": ("positions_length", "positions_row_", "positions_turn", "positions_heads"),
-    "attention": ("attention_depth",),
+CONTROLS = {
+    "tokens": ("input[name=tokens_step]",),
+    "embeddings": ("input[name=embeddings_token]", "input[name=embeddings_near]", "input[name=embeddings_stage]"),
+    "positions": (
+        "input[name=positions_length]",
+        "input[name=positions_row]",
+        "input[name=positions_turn]",
+        "input[name=positions_distance]",
+        "input[name=positions_heads]",
+    ),
+    "attention": ("input.layer", "input.head", "input[name=attention_depth]"),
 }
-"""The beginnings of the keys of each page's sliders."""
+"""Each page's controls, as selectors: sliders, and pictures that arrow keys move in."""
+
+EMPTY_SLIDER = '[data-testid="stSlider"] input[type="range"]'
+OTHERS_MOVE_MS = 1_000
 
 WATCH = Path(__file__).with_name("pages_watch.js")
 """What notes, in the browser, when a step is sent and when the screen last changed."""
@@ -62,13 +73,15 @@ class Wait:
 
     Args:
         picture: until the first picture stood; after a step, the first picture that changed.
-        server: until the last message of the server arrived.
+        server: from what was sent until the last message of the server arrived.
         whole: until the last change on the screen was painted.
+        own: whether the browser drew it without asking the server.
     """
 
     picture: float
     server: float
     whole: float
+    own: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +89,8 @@ class Row:
     """What one page cost with one box.
 
     Args:
-        what: "cold", "sentence", or a slider's key.
-        sessions: windows open at once, all of them stepping.
+        what: "cold", "sentence", or a control's selector.
+        sessions: 1, or how many others move the control meanwhile.
         waits: of the page. empty: of the empty page, taken in turns; none for a cold start or a sentence.
     """
 
@@ -142,39 +155,28 @@ def opened(page: Page, address: str, slug: str, **query: str) -> Wait:
     return settled(page)
 
 
-def slider(page: Page, key: str) -> Locator:
-    """Find the slider whose key begins so; the empty page's only one for an empty key."""
-    within = f'[class*="st-key-{key}"] ' if key else ""
-    return page.locator(f'{within}input[type="range"]').first
-
-
-def press(page: Page, key: str, at: int) -> None:
-    """Move a slider by one step: to the right, and from its end back again."""
-    thumb = slider(page, key)
-    low, high = (int(float(thumb.get_attribute(end) or 0)) for end in ("min", "max"))
-    now = int(float(thumb.input_value()))
-    way = "ArrowLeft" if now >= high or (now > low and at % (high - low + 1) > high - now) else "ArrowRight"
+def press(page: Page, selector: str, at: int) -> None:
+    """Move a control by one step with a key: to the right, and from its end back again."""
+    control = page.locator(selector).first
+    back = at % 2 == 1
+    if control.get_attribute("type") == "range":
+        low, high, stride = (int(float(control.get_attribute(name) or 1)) for name in ("min", "max", "step"))
+        now = int(float(control.input_value()))
+        back = now >= high or (now > low and at % ((high - low) // stride + 1) > (high - now) // stride)
     page.evaluate("window.__watch.arm()")
-    thumb.press(way)
+    control.press("ArrowLeft" if back else "ArrowRight")
 
 
-def step_all(pages: Sequence[Page], key: str, at: int) -> list[Wait]:
-    """Step the slider in every window at the same moment; return each window's wait."""
-    for page in pages:
-        press(page, key, at)
-    return [settled(page) for page in pages]
+def step(page: Page, selector: str, at: int) -> Wait:
+    """Move a control by one step and wait until that is done."""
+    press(page, selector, at)
+    return settled(page)
 
 
-def measure_steps(pages: Sequence[Page], idle: Sequence[Page], key: str, steps: int) -> tuple[list[Wait], list[Wait]]:
+def measure_steps(page: Page, idle: Page, selector: str, steps: int) -> tuple[list[Wait], list[Wait]]:
     """Step page and empty page in turns; the first turn of each is not counted."""
-    mine: list[Wait] = []
-    empty: list[Wait] = []
-    for at in range(steps + 1):
-        took, baseline = step_all(pages, key, at), step_all(idle, "", at)
-        if at:
-            mine += took
-            empty += baseline
-    return mine, empty
+    turns = [(step(page, selector, at), step(idle, EMPTY_SLIDER, at)) for at in range(steps + 1)][1:]
+    return [mine for mine, _ in turns], [empty for _, empty in turns]
 
 
 def measure_sentences(page: Page, count: int) -> list[Wait]:
@@ -192,23 +194,28 @@ def measure_sentences(page: Page, count: int) -> list[Wait]:
 def measure(browser: Browser, empty: str, slug: str, box: str, sessions: int, steps: int) -> Iterator[Row]:
     """Measure one page with one box on a server that has just started."""
     with served("app.py") as address, ExitStack() as open_windows:
-        pages = [window(browser) for _ in range(sessions)]
-        idle = [window(browser) for _ in range(sessions)]
-        for page in (*pages, *idle):
+
+        def another() -> Page:
+            page = window(browser)
             open_windows.callback(page.context.close)
-        cold = opened(pages[0], address, slug, box=box, lang="zh-TW")
-        yield Row(page=slug, box=box, what="cold", sessions=1, waits=(cold,))
-        if sessions == 1:
-            sentences = measure_sentences(pages[0], max(steps // 4, 5))
+            return page
+
+        page, idle = another(), another()
+        cold = opened(page, address, slug, box=box, lang="zh-TW")
+        opened(idle, empty, "", box=box)
+        others = [another() for _ in range(sessions if sessions > 1 else 0)]
+        if not others:
+            yield Row(page=slug, box=box, what="cold", sessions=1, waits=(cold,))
+            sentences = measure_sentences(page, max(steps // 4, 3))
             yield Row(page=slug, box=box, what="sentence", sessions=1, waits=tuple(sentences))
-        for page in pages[1:]:
-            opened(page, address, slug, box=box, lang="zh-TW")
-        for page in idle:
-            opened(page, empty, "", box=box)
-        for key in SLIDERS.get(slug, ()):
-            if slider(pages[0], key).count():
-                mine, baseline = measure_steps(pages, idle, key, steps)
-                yield Row(page=slug, box=box, what=key, sessions=sessions, waits=tuple(mine), empty=tuple(baseline))
+        for selector in CONTROLS.get(slug, ()):
+            if not page.locator(selector).count():
+                continue
+            for other in others:
+                opened(other, address, slug, box=box, lang="zh-TW")
+                other.evaluate("([what, every]) => window.__watch.keepMoving(what, every)", [selector, OTHERS_MOVE_MS])
+            mine, baseline = measure_steps(page, idle, selector, steps)
+            yield Row(page=slug, box=box, what=selector, sessions=sessions, waits=tuple(mine), empty=tuple(baseline))
 
 
 def middle_and_p95(values: Sequence[float]) -> tuple[float, float]:
@@ -223,19 +230,25 @@ def line(row: Row) -> str:
     picture, _ = middle_and_p95([wait.picture for wait in row.waits])
     server, _ = middle_and_p95([wait.server for wait in row.waits])
     told = (
-        f"{row.page:11} {row.box:22} {row.what:20} {row.sessions:3} {len(row.waits):4}"
-        f" {picture:8.0f} {server:8.0f} {whole:8.0f} {slow:8.0f}"
+        f"{row.page:12} {row.box:22} {_name(row):24} {row.sessions:3} {len(row.waits):4}"
+        f" {picture:8.1f} {server:8.1f} {whole:8.1f} {slow:8.1f}"
     )
     if not row.empty:
         return told
     empty, empty_slow = middle_and_p95([wait.whole for wait in row.empty])
-    return f"{told} {empty:8.0f} {empty_slow:8.0f} {whole / empty:6.2f} {slow / empty_slow:6.2f}"
+    return f"{told} {empty:8.1f} {empty_slow:8.1f} {whole / empty:6.2f} {slow / empty_slow:6.2f}"
+
+
+def _name(row: Row) -> str:
+    """A control without the dress of its selector; a star where the browser drew it itself."""
+    plain = row.what.removeprefix("input").strip("[].").removeprefix("name=")
+    return f"{plain}{' *' if row.empty and all(wait.own for wait in row.waits) else ''}"
 
 
 def head() -> str:
     """Name the table's columns."""
     times = "".join(f" {name:>8}" for name in ("picture", "server", "whole", "p95", "empty", "its p95"))
-    return f"{'page':11} {'box':22} {'what':20} {'ses':>3} {'n':>4}{times} {'ratio':>6} {'p95':>6}"
+    return f"{'page':12} {'box':22} {'what':24} {'ses':>3} {'n':>4}{times} {'ratio':>6} {'p95':>6}"
 
 
 def machine() -> dict[str, object]:
@@ -249,11 +262,14 @@ def main() -> None:
     steps = [step.slug for step in registry.available() if step.slug != "unbox"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pages", nargs="+", choices=steps, default=steps)
-    parser.add_argument("--boxes", nargs="+", default=list(BOXES))
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--boxes", nargs="+")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--quick", action="store_true", help="fewer steps, and the bundled box alone")
     parser.add_argument("--sessions", nargs="+", type=int, default=[1, 20])
     parser.add_argument("--json", type=Path, help="write every single wait into this file")
     options = parser.parse_args()
+    boxes = options.boxes or list(BOXES[:1] if options.quick else BOXES)
+    count = options.steps or (8 if options.quick else 20)
     about = machine()
     print(" · ".join(f"{name} {value}" for name, value in about.items()), head(), sep="\n", flush=True)
     rows: list[Row] = []
@@ -265,8 +281,8 @@ def main() -> None:
         with served(str(script)) as empty:
             for sessions in options.sessions:
                 for slug in options.pages:
-                    for box in options.boxes:
-                        for row in measure(browser, empty, slug, box, sessions, options.steps):
+                    for box in boxes:
+                        for row in measure(browser, empty, slug, box, sessions, count):
                             rows.append(row)
                             print(line(row), flush=True)
         browser.close()

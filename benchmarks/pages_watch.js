@@ -1,19 +1,24 @@
-// Notes when this window sends, hears and paints; benchmarks/pages.py reads it. Milliseconds of the window's own clock.
+// Notes when this window is touched, sends, hears and paints; benchmarks/pages.py reads it. Milliseconds of its own clock.
 (() => {
   const QUIET = 400; // longer than any pause between a page's last message and its last paint
+  const REST = 800; // longer than a picture waits before it tells the server where it has settled
   const PICTURE = '[class*="st-key-picture_"]';
-  const DRAWN = `${PICTURE} :is(.tok-row, .tok-bars, .main-svg, canvas, svg, iframe)`;
-  const seen = { sent: 0, heard: 0, picture: 0, painted: 0, busy: false };
+  const DRAWN = `${PICTURE} :is(.tok-row, .tok-bars, .main-svg, canvas, svg, iframe, [data-testid="stBidiComponentRegular"])`;
+  const seen = { touched: 0, sent: 0, heard: 0, early: 0, picture: 0, painted: 0, busy: false };
+  const roots = [document];
   const now = () => performance.now();
 
-  const arm = () => Object.assign(seen, { sent: 0, heard: 0, picture: 0, painted: 0 });
+  const arm = () => Object.assign(seen, { touched: 0, sent: 0, heard: 0, early: 0, picture: 0, painted: 0 });
 
   const paint = (isPicture) => {
     seen.busy = true;
     requestAnimationFrame(() =>
       setTimeout(() => {
         seen.painted = now();
-        if (isPicture) seen.picture ||= seen.painted;
+        if (isPicture) {
+          seen.picture ||= seen.painted;
+          if (!seen.sent) seen.early = seen.painted; // the picture's last paint before the server was asked
+        }
         seen.busy = false;
       }, 0)
     );
@@ -33,9 +38,17 @@
 
   const app = () => document.querySelector('[data-testid="stApp"]');
   const ready = () => app()?.dataset.testScriptState === "notRunning";
-  const inside = (node, selector) => (node instanceof Element ? node : node.parentElement)?.closest(selector);
 
-  new MutationObserver((changes) => {
+  // The nearest ancestor that a selector names, out of every shadow.
+  const inside = (node, selector) => {
+    for (let at = node instanceof Element ? node : node.parentElement ?? node.host; at; at = at.getRootNode().host) {
+      const found = at.closest(selector);
+      if (found) return found;
+    }
+    return null;
+  };
+
+  const observer = new MutationObserver((changes) => {
     const drawn = changes.filter(({ target }) => inside(target, '[data-testid="stMain"]') || target === app());
     if (!drawn.length) return;
     const picture = drawn.some(
@@ -43,14 +56,60 @@
         change.type !== "attributes" && inside(change.target, PICTURE) && !inside(change.target, ".small-print")
     );
     paint(picture && document.querySelector(DRAWN) !== null);
-  }).observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+  });
+  const observe = (root) =>
+    observer.observe(root, { subtree: true, childList: true, characterData: true, attributes: true });
+  observe(document);
 
-  const settled = async () => {
-    while (!(seen.sent && seen.heard && ready() && !seen.busy && now() - Math.max(seen.heard, seen.painted) > QUIET))
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    const { sent, heard, picture, painted } = seen;
-    return { picture: (picture || painted) - sent, server: heard - sent, whole: Math.max(painted, heard) - sent };
+  const attach = Element.prototype.attachShadow;
+  Element.prototype.attachShadow = function (options) {
+    const root = attach.call(this, options);
+    roots.push(root);
+    observe(root);
+    return root;
   };
 
-  window.__watch = { arm, settled };
+  // A canvas changes without any change of the document.
+  for (const name of ["setTransform", "clearRect", "fillRect", "drawImage", "stroke", "fill"]) {
+    const draw = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...given) {
+      if (!seen.busy && this.canvas.isConnected) paint(true);
+      return draw.apply(this, given);
+    };
+  }
+  for (const kind of ["keydown", "click"])
+    window.addEventListener(kind, (event) => (seen.touched ||= event.timeStamp), true);
+
+  const settled = async () => {
+    const rested = () => {
+      const apart = now() - Math.max(seen.heard, seen.painted, seen.sent);
+      return seen.sent ? seen.heard > seen.sent && ready() && apart > QUIET : seen.early && apart > REST;
+    };
+    while (seen.busy || !rested()) await new Promise((resolve) => setTimeout(resolve, 50));
+    const { touched, sent, heard, early, picture, painted } = seen;
+    const server = sent ? heard - sent : 0;
+    // A picture that was drawn before anything was sent has asked nothing of the server.
+    if (touched && early) return { picture: picture - touched, server, whole: early - touched, own: true };
+    return { picture: (picture || painted) - sent, server, whole: Math.max(painted, heard) - sent, own: false };
+  };
+
+  // Move a control here and back, again and again, as a learner would.
+  const keepMoving = (selector, every) => {
+    const control = roots.map((root) => root.querySelector(selector)).find(Boolean);
+    let at = 0;
+    setInterval(() => {
+      const back = at++ % 2;
+      if (!(control instanceof HTMLInputElement)) {
+        const key = back ? "ArrowLeft" : "ArrowRight";
+        control.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true }));
+        return;
+      }
+      const before = control.value;
+      back ? control.stepDown() : control.stepUp();
+      if (control.value === before) back ? control.stepUp() : control.stepDown();
+      for (const kind of ["input", "change"]) control.dispatchEvent(new Event(kind, { bubbles: true, composed: true }));
+    }, every);
+  };
+
+  window.__watch = { arm, settled, keepMoving };
 })();

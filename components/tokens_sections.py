@@ -49,7 +49,8 @@ def draw_steps(page: Page) -> None:
     step = place(slider)
     if step:
         page.tick("do.merge")
-    told = [describe_step(view, bench.say, step=number, last=last) for number, view in enumerate(views)]
+    say = bench.say
+    told = [describe_step(view, say, step=number, last=last) for number, view in enumerate(views)]
     ranks = [view.event.rank if isinstance(view.event, Merge) else None for view in views]
     table = pd.DataFrame({"step": range(len(views)), "rank": ranks, "what": told})
     with page.shown(key="steps", badge=made.badge, alt=told[step], data=table):

@@ -19,6 +19,7 @@ from components import embeddings_engine
 from lessons import words
 from llmkit import shelf
 from tests.pages.conftest import OpenPage, done, seen
+from tests.pages.moving import sent, settle
 
 BOX = "gpt2-starter"
 SENTENCE = "The movie was good, and this book is long."
@@ -221,9 +222,15 @@ def test_three_families_stand_side_by_side(open_page: OpenPage, standard_kit: tu
     say = words("en")
     assert say("attention.families.both") in seen(app)
     assert "9 query heads, 3 key/value heads" in seen(app)
-    app.slider(key="attention_depth").set_value(100).run()
+    app = settle(app, attention_depth=10)
     assert not app.exception
     assert "Layer 29 of 30" in seen(app)
+    data, heads = sent(app, "attention_family_llama"), found.heads("smollm2-135m-instruct", SENTENCE).value
+    assert data["layerAt"] == [round(tenth / 10 * 29) for tenth in range(11)]
+    thumbs = np.frombuffer(base64.b64decode(data["thumbs"]), dtype=np.uint8).reshape(30, 9, heads.side, heads.side)
+    T = len(heads.labels)
+    assert heads.side == T
+    np.testing.assert_allclose(thumbs / 255, heads.weights, atol=0.5 / 255 + 1e-6)
 
 
 def test_a_family_that_is_not_here_is_said(

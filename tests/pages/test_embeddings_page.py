@@ -14,6 +14,7 @@ from components import embeddings_engine as found
 from lessons import words
 from llmkit import shelf
 from tests.pages.conftest import OpenPage, done, seen
+from tests.pages.moving import floats, sent, settle
 
 BOX = "gpt2-starter"
 SENTENCE = "The movie was good, the movie 😀 這本書"
@@ -37,25 +38,36 @@ def test_an_id_picks_its_row(open_page: OpenPage, lang: str) -> None:
     app = open_page("embeddings", lang=lang, box=BOX, sentence=SENTENCE)
     assert not app.exception
     assert not app.error
-    picker = app.selectbox(key=f"embeddings_token_{BOX}_{SENTENCE}")
-    ids = reference().encode(SENTENCE).ids
-    assert [int(option.rsplit(" ", 1)[1]) for option in picker.options] == ids
+    data, ids = sent(app, "embeddings_row"), reference().encode(SENTENCE).ids
+    (slider,) = data["sliders"]
+    assert [int(name.rsplit(" ", 1)[1]) for name in slider["places"]] == ids
+    rows = floats(data["rows"]).reshape(-1, data["dims"])
+    for at, token_id in enumerate(ids):
+        around = data["shown"][at]
+        np.testing.assert_array_equal(rows[around[data["rowOf"][at]]], weights()[token_id].numpy())
+        assert [data["names"][one].split(" ")[0] for one in around] == [
+            str(token_id + apart) for apart in range(-2, 3) if token_id + apart >= 0
+        ]
     assert done(app)[0] == "open"
-    app = picker.select_index(2).run()
+    app = settle(app, embeddings_token=2)
     row = weights()[ids[2]]
     assert done(app)[0] == "done"
     for number in (row.min(), row.max(), row.norm()):
         assert f"{float(number):.3f}" in seen(app)
 
 
-def test_neighbours_are_torchs() -> None:
-    table, token_id = weights(), reference().encode("movie").ids[0]
-    cosines = torch.nn.functional.cosine_similarity(table, table[token_id][None], dim=1)
-    cosines[token_id] = -2
-    top = cosines.topk(found.MAX_NEIGHBOURS)
-    made = found.neighbours(BOX, token_id).value
-    np.testing.assert_allclose(made.cosines, top.values.numpy(), atol=1e-5)
-    assert made.ids[0] == int(top.indices[0])
+def test_neighbours_are_torchs(open_page: OpenPage) -> None:
+    table, ids = weights(), reference().encode(SENTENCE).ids
+    data = sent(open_page("embeddings", lang="en", box=BOX, sentence=SENTENCE), "embeddings_near_bars")
+    drawn = floats(data["cosines"]).reshape(len(ids), data["most"])
+    made = found.neighbours(BOX, tuple(ids)).value
+    for at, token_id in enumerate(ids):
+        cosines = torch.nn.functional.cosine_similarity(table, table[token_id][None], dim=1)
+        cosines[token_id] = -2
+        top = cosines.topk(found.MAX_NEIGHBOURS)
+        np.testing.assert_allclose(drawn[at], top.values.numpy(), atol=1e-5)
+        assert made[at].ids[0] == int(top.indices[0])
+        assert [data["names"][one] for one in data["ids"][at]] == [found.label(BOX, one) for one in made[at].ids]
 
 
 def test_likeness_follows_the_references_layers() -> None:
@@ -69,6 +81,16 @@ def test_likeness_follows_the_references_layers() -> None:
     for ours, theirs in zip(made[1:-1], hidden[:-1], strict=True):
         expected = torch.nn.functional.cosine_similarity(theirs[0][:, None], theirs[0][None], dim=-1)
         np.testing.assert_allclose(ours, expected.numpy(), atol=1e-4)
+
+
+def test_the_browser_is_sent_half_of_every_stage(open_page: OpenPage) -> None:
+    app = settle(open_page("embeddings", lang="en", box=BOX, sentence=SENTENCE), embeddings_stage=2)
+    data, made = sent(app, "embeddings_like"), found.likeness(BOX, SENTENCE).value
+    halves = floats(data["cosines"]).reshape(len(made), -1)
+    for half, whole in zip(halves, made, strict=True):
+        np.testing.assert_array_equal(half, whole[np.tril_indices(data["T"])])
+    apart = ~np.eye(data["T"], dtype=bool)
+    assert f"After layer 0: cosine between each two of {data['T']} tokens, {made[2][apart].mean():.3f}" in seen(app)
 
 
 def test_one_word_is_the_same_row_and_ends_elsewhere() -> None:
@@ -100,7 +122,7 @@ def test_every_layout_is_drawn(open_page: OpenPage, method: str) -> None:
 def test_sliders_and_words_tick_their_steps(open_page: OpenPage) -> None:
     app = open_page("embeddings", lang="en", box=BOX, sentence=SENTENCE)
     assert done(app) == ["open"] * 3
-    app = app.slider(key="embeddings_near").set_value(20).run()
+    app = settle(app, embeddings_near=20)
     app = app.text_input(key="embeddings_a_en").set_value("she").run()
     assert done(app) == ["open", "done", "done"]
 
@@ -149,7 +171,8 @@ def test_a_long_sentence_keeps_what_it_can(open_page: OpenPage) -> None:
     app = open_page("embeddings", lang="zh-TW", box=BOX, sentence="鬱" * 500)
     assert not app.exception
     assert len(app.error) == 1
-    assert words("zh-TW")("embeddings.cloud.cut", n=found.MAX_TOKENS) in seen(app)
+    assert seen(app).count(words("zh-TW")("embeddings.cloud.cut", n=found.MAX_TOKENS)) == 2
+    assert len(sent(app, "embeddings_row")["sliders"][0]["places"]) == found.MAX_TOKENS
 
 
 def test_a_row_without_a_token_has_a_name() -> None:

@@ -16,6 +16,7 @@ from components import positions_engine as found
 from lessons import words
 from llmkit import shelf
 from tests.pages.conftest import OpenPage, done, seen
+from tests.pages.moving import floats, sent, settle
 
 BOX = "gpt2-starter"
 SENTENCE = "The movie was good, and this book is long."
@@ -59,11 +60,25 @@ def test_scores_are_the_references_and_depend_on_distance_alone() -> None:
 
 @pytest.mark.parametrize("n_heads", [1, 6, 8, 16])
 def test_slopes_are_the_references(n_heads: int) -> None:
-    slopes, bias = found.slopes(n_heads).value
+    slopes, bias = found.slopes(16).value[n_heads - 1]
     mask = torch.ones(1, found.PLACES, dtype=torch.long)
     expected = build_alibi_tensor(mask, n_heads, torch.float32)[:, 0]  # grows with the place instead of falling
     np.testing.assert_allclose(bias, -expected.numpy(), atol=1e-5)
     np.testing.assert_allclose(slopes, expected[:, 1].numpy(), atol=1e-7)
+
+
+def test_the_browser_is_sent_what_it_turns(open_page: OpenPage) -> None:
+    app = open_page("positions", lang="en", box=BOX, sentence=SENTENCE)
+    data, made = sent(app, "positions_scores"), found.turning(BOX, SENTENCE).value
+    trace = engine.trace(BOX, SENTENCE, ("q", "k")).value
+    for name, at in (("q", -1), ("k", 0)):  # the box has learned positions: its q and k are not turned
+        np.testing.assert_allclose(floats(data[name]).reshape(-1, 2).T.ravel(), trace[name][0][0, at], atol=1e-6)
+    np.testing.assert_array_equal(floats(data["frequencies"]), made.frequencies)
+    learned = found.learned(BOX).value.likeness
+    half = floats(sent(app, "positions_learned")["cosines"])
+    np.testing.assert_array_equal(half, learned[np.tril_indices(len(learned))])
+    slopes = floats(sent(app, "positions_slopes")["slopes"])
+    np.testing.assert_array_equal(slopes[28:36], found.slopes(16).value[7][0])  # after 1 + 2 + … + 7 heads
 
 
 @pytest.mark.parametrize("lang", ["zh-TW", "en"])
@@ -78,8 +93,7 @@ def test_the_page_says_what_was_measured(open_page: OpenPage, lang: str) -> None
 def test_sliders_tick_their_steps(open_page: OpenPage) -> None:
     app = open_page("positions", lang="en", box=BOX, sentence=SENTENCE)
     assert done(app) == ["open"] * 3
-    app = app.slider(key="positions_length").set_value(128).run()
-    app = app.slider(key="positions_turn").set_value(5).run()
+    app = settle(app, positions_length=128, positions_turn=5)
     assert done(app) == ["done", "done", "open"]
     app = app.button(key="positions_again").click().run()
     assert not app.exception

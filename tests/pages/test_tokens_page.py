@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -16,7 +18,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from components import engine
 from lessons import words
 from llmkit import shelf
-from tests.pages.conftest import OpenPage, shown_text
+from tests.pages.conftest import OpenPage, done, shown_text
+from tests.pages.moving import sent, settle
 
 SENTENCE = "這本書 the movie 😀"
 TEXTS = ["The movie was good, and I liked the movie.", "這本書很好看，我很喜歡這本書。", "the end"] * 4
@@ -112,19 +115,59 @@ def test_markup_stays_text(open_page: OpenPage) -> None:
         assert not app.exception
 
 
-def test_the_slider_goes_from_bytes_to_tokens(open_page: OpenPage) -> None:
+def words_at(data: dict[str, Any], step: int) -> list[list[str]]:
+    """The sentence's words after some steps, each as its pieces, put together from what the browser is sent."""
+    states = list(data["first"])
+    for changes in data["changes"][:step]:
+        for word, state in changes:
+            states[word] = state
+    shown = ["".join(text for _, text in run) for run in data["glyphs"]]
+    return [[shown[glyphs] for group in data["states"][state] for glyphs, _, _ in group["pieces"]] for state in states]
+
+
+@pytest.mark.parametrize("box_id", ["gpt2-starter", "bert"])
+def test_steps_go_from_first_pieces_to_tokens(open_page: OpenPage, box_id: str) -> None:
+    app = open_page("tokens", lang="en", box=box_id, sentence="the movie")
+    data = sent(app, "tokens_steps")
+    last = len(data["changes"])
+    tokens = REFERENCES[box_id].encode("the movie", add_special_tokens=False).tokens
+    assert data["told"][0] == words("en")("tokens.steps.none", last=last)
+    assert [(slider["low"], slider["high"]) for slider in data["sliders"]] == [(0, last)]
+    end = [piece for word in words_at(data, last) for piece in word]
+    if box_id == "bert":
+        assert end == [token.removeprefix("##") for token in tokens]
+    else:
+        assert last == len("the movie") - len(tokens)
+        assert words_at(data, 0) == [list("the"), list("·movie")]
+        assert end == [token.replace("Ġ", "·") for token in tokens]
+
+
+def test_every_merge_is_the_references(open_page: OpenPage) -> None:
+    """Each step of a word joins the pair that stands first in the file's own list of merges."""
+    sentence = "the movie 這本書"
+    data = sent(open_page("tokens", lang="en", box="gpt2-starter", sentence=sentence), "tokens_steps")
+    merges = json.loads(REFERENCES["gpt2-starter"].to_str())["model"]["merges"]
+    ranks = [
+        piece[2]
+        for changes in data["changes"]
+        for _, state in changes
+        for group in data["states"][state]
+        for piece in group["pieces"]
+        if piece[1] == "new"
+    ]
+    told = [re.search(r"(\S+) \+ (\S+) →.*rank (\d+)", line) for line in data["told"][1:]]
+    assert [int(match[3]) for match in told] == ranks == sorted(ranks)
+    for match in told:
+        if "⟨" not in match[0]:
+            assert "".join(merges[int(match[3])]).replace("Ġ", "·") == match[1] + match[2]
+
+
+def test_a_settled_step_is_said_and_ticks(open_page: OpenPage) -> None:
     app = open_page("tokens", lang="en", box="gpt2-starter", sentence="the movie")
-    say = words("en")
-    slider = app.slider(key="tokens_step")
-    tokens = REFERENCES["gpt2-starter"].encode("the movie").tokens
-    assert slider.max == len("the movie") - len(tokens)
-    assert say("tokens.steps.none", last=int(slider.max)) in pictures(app)
-    app = slider.set_value(slider.max).run()
-    drawn = picture(app, "tok-row tok-steps")
-    shown = re.sub(r"<small>\d+</small>|<[^>]+>", "", re.sub(r'<p class="tok-told".*?</p>', "", drawn))
-    assert html.unescape(shown) == "the·movie"
-    assert drawn.count("<bdi>") - 1 == len(tokens)  # the line in words is one more
-    assert "done" in re.findall(r'<li class="(\w+)">', pictures(app))
+    assert done(app)[1] == "open"
+    app = settle(app, tokens_step=1)
+    assert html.escape(sent(app, "tokens_steps")["told"][1]) in pictures(app)
+    assert done(app)[1] == "done"
 
 
 def test_boxes_stand_side_by_side(open_page: OpenPage) -> None:
