@@ -1,5 +1,6 @@
 """Ask for work, look how far it is, and take it back; every function may be called from any process at any time."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,22 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from llmkit.home import home
 from llmkit.jobs.job import Job, JobError
 from llmkit.jobs.kinds import kinds
 from llmkit.jobs.store import (
-    SAME_START_S,
     database,
     database_path,
-    identity,
-    is_alive,
+    is_held,
     job_folder,
     jobs_home,
     kill_tree,
     remove,
     transaction,
     work_folder,
+    worker_lock,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,8 @@ START_TRIES = 3
 
 _workers: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
 _failures: dict[Path, int] = {}
-_attended: set[tuple[int, Path]] = set()
+_attended: dict[Path, FileLock] = {}
+"""The locks of this process, by which workers know that it lives."""
 
 
 def submit(kind: str, settings: Mapping[str, Any]) -> Job:
@@ -203,33 +205,32 @@ def attend() -> None:
     """
     if not database_path().exists():
         return
+    place = jobs_home() / f"app-{os.getpid()}.lock"
+    if place not in _attended or not place.exists():
+        lock = FileLock(place, thread_local=False)
+        with contextlib.suppress(OSError):  # the worker is just looking whether it is held: the next time will do
+            lock.acquire(timeout=1)
+            _attended[place] = lock
     with database() as connection:
-        pid, started = identity()
-        row = connection.execute("SELECT started FROM owners WHERE pid = ?", (pid,)).fetchone()
-        if row is None or abs(row["started"] - started) > SAME_START_S:
-            connection.execute("INSERT OR REPLACE INTO owners VALUES (?, ?)", (pid, started))
-        _attended.add((pid, jobs_home()))
         mend(connection)
 
 
 def stop(timeout_s: float = 10.0) -> None:
     """End the worker: what runs is interrupted, what waits goes on waiting until some process attends again."""
-    _attended.discard((os.getpid(), jobs_home()))
+    if lock := _attended.pop(jobs_home() / f"app-{os.getpid()}.lock", None):
+        lock.release()
     if not database_path().exists():
         return
     starting, _ = _workers.pop(jobs_home(), (None, 0.0))
     with database() as connection:
         row = connection.execute("SELECT pid, started FROM worker").fetchone()
-        connection.execute("DELETE FROM owners WHERE pid = ?", (os.getpid(),))
-    if row is not None and is_alive(*row):
-        try:
+    if row is not None and is_held(worker_lock()):
+        with contextlib.suppress(psutil.NoSuchProcess):
             worker = psutil.Process(row["pid"])
             worker.terminate()
-            worker.wait(timeout_s)
-        except psutil.TimeoutExpired:
+            with contextlib.suppress(psutil.TimeoutExpired):
+                worker.wait(timeout_s)
             kill_tree(*row)
-        except psutil.NoSuchProcess:
-            pass
     if starting is not None:
         starting.terminate()
         starting.wait(timeout_s)
@@ -240,7 +241,6 @@ def set_aside() -> Path:
     place = jobs_home()
     aside = place.with_name(f"{place.name}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
     place.rename(aside)  # the worker, if there is one, ends when it finds its database gone
-    _attended.discard((os.getpid(), place))
     return aside
 
 
@@ -268,8 +268,14 @@ def _queue_again(connection: sqlite3.Connection, job_id: str) -> None:
 
 def mend(connection: sqlite3.Connection) -> None:
     """Say of what runs nowhere any more that it was interrupted; begin what waits, where this process attends."""
-    for row in connection.execute("SELECT * FROM jobs WHERE state = 'running'").fetchall():
-        if is_alive(row["worker_pid"], row["worker_started"]):
+    rows = connection.execute("SELECT * FROM jobs WHERE state IN ('running', 'queued')").fetchall()
+    if not rows:
+        return
+    working = is_held(worker_lock())
+    now = connection.execute("SELECT pid, started FROM worker").fetchone()
+    for row in rows:
+        ours = now is not None and (row["worker_pid"], row["worker_started"]) == tuple(now)
+        if row["state"] == "queued" or (working and ours):
             continue
         kill_tree(row["child_pid"], row["child_started"])
         connection.execute(
@@ -279,14 +285,11 @@ def mend(connection: sqlite3.Connection) -> None:
             (time.time(), json.dumps({"code": "job_interrupted", "values": {}}), row["id"], row["claim"]),
         )
         remove(work_folder(row["id"], row["claim"]))
-    if (os.getpid(), jobs_home()) not in _attended:
-        return
-    if connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone():
-        worker = connection.execute("SELECT pid, started FROM worker").fetchone()
-        if worker is not None and is_alive(*worker):
-            _failures.pop(jobs_home(), None)
-        else:
-            _start_worker(connection)
+    attends = jobs_home() / f"app-{os.getpid()}.lock" in _attended
+    if working:
+        _failures.pop(jobs_home(), None)
+    elif attends and any(row["state"] == "queued" for row in rows):
+        _start_worker(connection)
 
 
 def _start_worker(connection: sqlite3.Connection) -> None:

@@ -41,10 +41,9 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_by_state ON jobs (state, place);
 CREATE TABLE worker (only INTEGER PRIMARY KEY CHECK (only = 1), pid INTEGER NOT NULL, started REAL NOT NULL);
-CREATE TABLE owners (pid INTEGER PRIMARY KEY, started REAL NOT NULL);
 """
 """``place`` orders the queue; ``claim`` names one start of a job, so that a process left over from an earlier start
-cannot write into a later one. ``owners`` are the processes that work is done for."""
+cannot write into a later one; ``worker_pid`` and ``worker_started`` are those of the worker that started it."""
 
 
 def jobs_home() -> Path:
@@ -120,6 +119,32 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=_plain)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process lives that has locked this file: the system unlocks it whatever way a process ends.
+
+    Unlike a process's number and start time, this tells the truth after a clock was set, too.
+    """
+    if not path.exists():
+        return False
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except OSError:  # Timeout is one; where the file cannot be opened, nothing can be told
+        return True
+    lock.release()
+    return False
+
+
+def worker_lock() -> Path:
+    """The file that the worker has locked as long as it lives."""
+    return jobs_home() / "worker.lock"
+
+
+def app_locks() -> list[Path]:
+    """The files that the apps have locked for which work is done."""
+    return list(jobs_home().glob("app-*.lock"))
+
+
 def is_alive(pid: int | None, started: float | None) -> bool:
     """Whether the process still runs that had this number at that time: numbers are given again."""
     if pid is None or started is None:
@@ -131,8 +156,8 @@ def is_alive(pid: int | None, started: float | None) -> bool:
         return False
 
 
-SAME_START_S = 3.0
-"""A clock that was set moves the start times that the system tells."""
+SAME_START_S = 1.0
+"""Start times are told to a hundredth of a second, and after a clock was set otherwise: then a process is let live."""
 
 
 def identity() -> tuple[int, float]:

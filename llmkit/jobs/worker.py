@@ -22,16 +22,17 @@ from filelock import FileLock, Timeout
 
 from llmkit.jobs.queue import ROOT, mend, own_environment
 from llmkit.jobs.store import (
+    app_locks,
     database,
     database_path,
     identity,
-    is_alive,
+    is_held,
     job_folder,
-    jobs_home,
     kill_tree,
     remove,
     transaction,
     work_folder,
+    worker_lock,
 )
 
 POLL_S = 0.1
@@ -60,7 +61,7 @@ class Worker:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.stopping = False
-        self._owner_seen = time.monotonic()
+        self._app_seen = time.monotonic()
         self._looked = 0.0
         self._database = _file_number()
 
@@ -87,10 +88,9 @@ class Worker:
         now = time.monotonic()
         if now - self._looked > min(GRACE_S, 1.0):
             self._looked = now
-            owners = self.connection.execute("SELECT pid, started FROM owners").fetchall()
-            if any(is_alive(*owner) for owner in owners):
-                self._owner_seen = now
-            self.stopping |= now - self._owner_seen > GRACE_S or _file_number() != self._database
+            if any(is_held(path) for path in app_locks()):
+                self._app_seen = now
+            self.stopping |= now - self._app_seen > GRACE_S or _file_number() != self._database
         return self.stopping
 
     def retire(self) -> bool:
@@ -99,15 +99,10 @@ class Worker:
             if self.connection.execute("SELECT 1 FROM jobs WHERE state = 'queued'").fetchone():
                 return False
             self.connection.execute("DELETE FROM worker")
-            self.connection.executemany(
-                "DELETE FROM owners WHERE pid = ?",
-                [
-                    (pid,)
-                    for pid, at in self.connection.execute("SELECT * FROM owners").fetchall()
-                    if not is_alive(pid, at)
-                ],
-            )
-            return True
+        for path in app_locks():
+            if not is_held(path):  # of an app that has ended
+                path.unlink(missing_ok=True)
+        return True
 
     def claim(self) -> sqlite3.Row | None:
         """Take the next job, if there is one."""
@@ -252,7 +247,7 @@ def _end_group(pid: int) -> None:
 
 def main() -> None:
     """Be the worker of this folder of jobs, unless there is one."""
-    lock = FileLock(jobs_home() / "worker.lock")
+    lock = FileLock(worker_lock())
     try:
         lock.acquire(timeout=LOCK_S)
     except Timeout:
