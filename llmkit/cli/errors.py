@@ -17,6 +17,7 @@ SENTENCES: Mapping[str, str] = {
     "broken_source": "The source of “{box}” is not what the catalogue says: {detail}. Choose another box.",
     "cancelled": "“{box}” was cancelled. Run the same command to go on from where it stopped.",
     "text_empty": "This text gives no token. Write a text.",
+    "text_short": "This text has {tokens} token; the next one is guessed from two on. Write a longer text.",
     "text_too_long": "This text has {tokens} tokens; {limit} fit. Shorten it.",
     "tokenizer_missing": "This box has no tokenizer: {detail}. Choose another box.",
     "tokenizer_broken": "The tokenizer of this box cannot be read: {detail}. Get the box again.",
