@@ -37,6 +37,9 @@ BINS = 48
 
 CURVE_POINTS = 513
 
+LENGTHS = 60
+"""Text lengths at which the work is counted, evenly spread over its orders of magnitude."""
+
 STRONGEST = 10
 """Neurons in the table of the strongest."""
 
@@ -158,6 +161,16 @@ def counts(box_id: str, tokens: int) -> Made[Counts]:
     return _counts(box_id, engine.fingerprint(box_id), tokens)
 
 
+def work_by_length(box_id: str) -> Made[pd.DataFrame]:
+    """Return each part's share of the floating-point work in per cent, for texts from one token to the longest."""
+    return _work_by_length(box_id, engine.fingerprint(box_id))
+
+
+def curves() -> Made[pd.DataFrame]:
+    """Return the three activations of the families on the same inputs: columns x, gelu, gelu_tanh, swiglu."""
+    return _curves()
+
+
 def machine_frame(box_id: str, text: str, shown: Machine, layer: int) -> pd.DataFrame:
     """Return one layer's columns as a table, one row a token and neuron."""
     read = trace(box_id, text).value
@@ -262,6 +275,33 @@ def _told(box_id: str, fingerprint: str, layer: int, neurons: tuple[int, ...]) -
         up_by=[[round(float(one), 3) for one in row] for row in written.promoted_by],
         down_by=[[round(float(one), 3) for one in row] for row in written.suppressed_by],
     )
+
+
+@engine.remembered(max_entries=4)
+def _work_by_length(box_id: str, fingerprint: str) -> pd.DataFrame:
+    from llmkit.parts.count import count_parts
+
+    config = engine.open_box(box_id).config
+    lengths = np.unique(np.geomspace(1, config.max_seq_len, LENGTHS).round().astype(int))
+    rows = []
+    for length in lengths.tolist():
+        counted = count_parts(config, seq_len=length)
+        work: dict[str, float] = {
+            part.name: 100 * part.places * part.flops / counted.flops for part in counted.parts if part.flops
+        }
+        rows.append({"tokens": float(length), **work})
+    return pd.DataFrame(rows)
+
+
+@engine.remembered(max_entries=1)
+def _curves() -> pd.DataFrame:
+    from llmkit.trace.neurons import activation_curve
+
+    x = np.linspace(-5, 5, CURVE_POINTS, dtype=np.float32)
+    kinds: tuple[FeedForwardKind, ...] = ("gelu", "gelu_tanh", "swiglu")
+    columns: dict[str, Floats] = {"x": x}
+    columns.update((kind, activation_curve(kind, x)) for kind in kinds)
+    return pd.DataFrame(columns)
 
 
 @engine.remembered(max_entries=64)

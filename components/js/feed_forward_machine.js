@@ -16,6 +16,7 @@ function buildMachine(root) {
   const pushes = make("p", { class: "tokens" }), pulls = make("p", { class: "tokens" }), note = make("p", { class: "hint" });
   const shown = make("p", { class: "hint" }), hint = make("p", { class: "hint" }), dotsNote = make("p", { class: "hint" });
   const summary = make("summary"), rows = make("tbody"), headings = make("tr");
+  const details = make("details", {}, summary, make("div", { class: "scroll" }, make("table", {}, make("thead", {}, headings), rows)));
   view.append(
     make("div", { class: "controls" }, make("label", {}, names[0], layerText, layerInput),
       make("label", {}, names[1], tokenText, tokenInput), make("label", {}, names[2], columnInput), jump),
@@ -24,13 +25,14 @@ function buildMachine(root) {
     formula, pushes, pulls, note,
     make("div", { class: "pictures" }, make("div", { class: "scroll" }, curveName, curve), gatePanel),
     dotsNote, hint,
-    make("details", {}, summary, make("div", { class: "scroll" }, make("table", {}, make("thead", {}, headings), rows))),
+    details,
   );
   root.append(view);
 
   let data = null, table = {}, hooks = null, said = new Map();
   let layer = 0, token = 0, column = 0, over = null, timer = 0, hovered = false;
   let cells = { left: 0, top: 0, wide: 1, tall: 1 }, spots = { curve: [], gate: [] };
+  let painted = { key: "", canvas: null };
 
   const T = () => data.labels.length;
   const K = () => data.columns;
@@ -103,16 +105,7 @@ function buildMachine(root) {
     pen.fillText(`${data.dModel}`, (left - 14) / 2, 30);
     pen.fillText(fill(data.words.wide, { n: data.dMlp }), left + middle / 2, 30);
     pen.fillText(`${data.dModel}`, left + middle + 14 + (right - 14) / 2, 30);
-    let most = 0;
-    for (let at = layer * K() * T(); at < (layer + 1) * K() * T(); at++) most = Math.max(most, Math.abs(table.act[at]));
-    for (let t = 0; t < T(); t++) {
-      const y = head + t * tall;
-      for (let k = 0; k < K(); k++) {
-        const act = value("act", k, t), share = Math.sqrt(Math.abs(act) / (most || 1));
-        pen.fillStyle = rgb(mix(colours.paper, act >= 0 ? colours.accent : colours.cool, share));
-        pen.fillRect(left + k * wide, y, wide > 4 ? wide - 1 : wide, tall - 1);
-      }
-    }
+    pen.drawImage(paintCells(colours), left, head, middle, T() * tall);
     drawMargins(pen, colours, family, { left, middle, right, size });
     const [t, k] = here();
     pen.strokeStyle = rgb(colours.ink);
@@ -122,6 +115,24 @@ function buildMachine(root) {
     pen.strokeRect(left - 1, head + t * tall - 1, middle + 1, tall + 1);
     pen.lineWidth = 4;
     pen.strokeRect(left + k * wide - 1, head + t * tall - 1, wide + 1, tall + 1);
+  }
+
+  // The cells of a layer, painted once; another token or neuron only moves the frames on them.
+  function paintCells(colours) {
+    const { wide, tall } = cells, ratio = window.devicePixelRatio || 1;
+    const key = [data.id, layer, wide, tall, ratio, colours.paper, colours.accent].join();
+    if (key === painted.key) return painted.canvas;
+    const canvas = new OffscreenCanvas(K() * wide * ratio, T() * tall * ratio), pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const acts = table.act.subarray(layer * K() * T(), (layer + 1) * K() * T());
+    const most = acts.reduce((top, act) => Math.max(top, Math.abs(act)), 0) || 1;
+    acts.forEach((act, at) => {
+      const k = Math.floor(at / T()), t = at % T();
+      pen.fillStyle = rgb(mix(colours.paper, act >= 0 ? colours.accent : colours.cool, Math.sqrt(Math.abs(act) / most)));
+      pen.fillRect(k * wide, t * tall, wide > 4 ? wide - 1 : wide, tall - 1);
+    });
+    painted = { key, canvas };
+    return canvas;
   }
 
   // Tokens at the left; at the right how long what each gets back is, beside what came in.
@@ -165,12 +176,13 @@ function buildMachine(root) {
   }
 
   function listStrongest() {
+    summary.textContent = fill(data.words.table, { token: data.labels[token], layer });
+    if (!details.open) return;
     const order = [...Array(K()).keys()].sort((a, b) => adds(b, token) - adds(a, token)).slice(0, 12);
     rows.replaceChildren(...order.map((k) => {
       const numbers = [value("pre", k, token), ...(data.gated ? [value("up", k, token)] : []), value("act", k, token), adds(k, token)];
       return make("tr", {}, make("td", {}, `#${neuronAt(k)}`), ...numbers.map((one) => make("td", {}, digits(one))));
     }));
-    summary.textContent = fill(data.words.table, { token: data.labels[token], layer });
   }
 
   function draw() {
@@ -273,6 +285,7 @@ function buildMachine(root) {
     }[event.key];
     if (act) { event.preventDefault(); act(); point([token, column]); point(null); }
   });
+  details.addEventListener("toggle", () => { if (data) listStrongest(); });
   const unwatch = watch(view, draw);
 
   function begin(newData) {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmkit.jobs import Report
 
 _ACTIVATIONS = re.compile(r"layers\.(\d+)\.feed_forward\.act")
-_BATCH_TOKENS = 1_024
+_BATCH_TOKENS = 512
 _TABLES, _ROWS = "firing.npz", "rows.json"
 
 

@@ -9,6 +9,7 @@ from components.frame import sheet
 
 with sheet("feed_forward") as page:
     layer, token, neuron = sections.draw_machine(page)
+    more.draw_curves(page)
     sections.draw_strongest(page, layer, token)
     firing.draw_firing(page, layer, neuron)
     page.warn()

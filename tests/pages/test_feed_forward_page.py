@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
+from transformers.activations import ACT2FN
 
 from components import embeddings_engine, engine
 from components import feed_forward_changes as changes
@@ -302,3 +303,19 @@ def test_a_text_that_is_too_long_is_a_message(open_page: OpenPage) -> None:
     app = open_page("feed_forward", lang="en", box=BOX, sentence="good " * 120)
     assert not app.exception
     assert f"{found.MAX_TOKENS} fit here" in app.error[0].value
+
+
+def test_the_share_of_the_work_is_followed_to_the_longest_text() -> None:
+    table = found.work_by_length(BOX).value
+    assert (table["tokens"].min(), table["tokens"].max()) == (1, 256)
+    np.testing.assert_allclose(table.drop(columns="tokens").sum(axis=1), 100)
+    here = table[table["tokens"] == 256].iloc[0]
+    counted = more.share_frame(found.counts(BOX, 256).value).set_index("part")
+    assert here["attention"] == pytest.approx(counted.loc["attention", "flop_percent"])
+
+
+def test_the_three_bends_are_the_references() -> None:
+    table = found.curves().value
+    x = torch.from_numpy(table["x"].to_numpy())
+    for kind, name in (("gelu", "gelu"), ("gelu_tanh", "gelu_new"), ("swiglu", "silu")):
+        np.testing.assert_allclose(table[kind], ACT2FN[name](x).numpy(), atol=1e-6)
