@@ -164,12 +164,13 @@ def costs(rows: Sequence[Mapping[str, Any]], limit: int, say: Words) -> str:
         share = row["tokens"] / limit
         over = share > 1
         seconds = "–" if row["seconds"] is None else say("prompts.cost.seconds", n=f"{row['seconds']:.2f}")
+        fill = f'<span class="pt-track"><span class="pt-fill" style="width:{min(share, 1):.2%}"></span></span>'
         memory = say("prompts.cost.mib", n=f"{row['kv_bytes'] / 2**20:.1f}")
         used = say("prompts.cost.over") if over else f"{share:.1%}"
         body += (
             f'<tr class="{"pt-over" if over else "pt-fits"}"><td>{row["shots"]}</td><td>{row["tokens"]}</td>'
             f"<td>{escape(seconds)}</td><td>{escape(memory)}</td>"
-            f'<td>{escape(used)}<span class="pt-fill" style="width:{min(share, 1):.2%}"></span></td></tr>'
+            f"<td>{escape(used)}{fill}</td></tr>"
         )
     return f'<div class="pt-cost"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

@@ -12,7 +12,6 @@ from components import engine
 from components import prompts_engine as found
 from components import prompts_picture as picture
 from components.badge import Badge
-from components.engine import Made
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.job_panel import draw_job
@@ -93,25 +92,23 @@ def draw_accuracy(page: Page, choice: Choice) -> None:
         ):
             st.select_slider(label, options, usual, key=key, persist_state="session")
     choice = found.sized(choice)
-    ways = found.wordings(choice.lang)
-    counts = found.shot_counts()
-    runs = len(ways) * (1 + (len(counts) - 1) * choice.orders)
-    facts = {"n": choice.sample, "wordings": len(ways), "orders": choice.orders, "runs": runs}
+    asked = found.settings(choice)
+    if jobs.find("few_shot", asked) is None:
+        _draw_recorded(page, choice)
     made = draw_job(
         page,
         "few_shot",
-        found.settings(choice),
+        asked,
         label=page.say("prompts.accuracy.run"),
         key="prompts_few_shot",
         partial=lambda so_far: _draw_runs(page, so_far, Badge.live(), key="accuracy_partial"),
     )
+    draw_note(page.say("prompts.accuracy.what", **_sizes(asked)))
     if made is None:
-        draw_note(page.say("prompts.accuracy.what", **facts))
         return
     page.tick("do.shots")
     _draw_runs(page, made.value, made.badge, key="accuracy")
-    draw_note(page.say("prompts.accuracy.what", **facts))
-    _draw_findings(page, made)
+    _draw_findings(page, made.value)
 
 
 def draw_review(page: Page, choice: Choice) -> str:
@@ -231,9 +228,28 @@ def _draw_runs(page: Page, result: Mapping[str, Any], badge: Badge, *, key: str)
     draw_note(alt)
 
 
-def _draw_findings(page: Page, made: Made[Any]) -> None:
+def _draw_recorded(page: Page, choice: Choice) -> None:
+    """Draw the run that ships with the guide, where it is about this very choice: a picture before anything ran."""
+    shipped = found.recorded(choice)
+    if shipped is None:
+        return
+    badge = Badge.recorded(device=shipped.device, date=shipped.date, versions=shipped.versions)
+    _draw_runs(page, shipped.result, badge, key="accuracy_recorded")
+    sizes = _sizes(shipped.settings)
+    draw_note(page.say("prompts.accuracy.recorded", n=sizes["n"], orders=sizes["orders"]))
+    _draw_findings(page, shipped.result)
+
+
+def _sizes(asked: Mapping[str, Any]) -> dict[str, int]:
+    """How large an experiment with these settings is."""
+    ways, orders = len(asked["wordings"]), asked["orders"]
+    runs = ways * (1 + (len(asked["shots"]) - 1) * orders)
+    return {"n": asked["sample"], "wordings": ways, "orders": orders, "runs": runs}
+
+
+def _draw_findings(page: Page, result: Mapping[str, Any]) -> None:
     """Say how much order and wording alone change, how often any label follows, and what did not fit."""
-    runs = made.value["runs"]
+    runs = result["runs"]
     medians = found.medians(runs)
     by_count = {k: [run["right"] / run["n"] for run in runs if run["shots"] == k] for k in medians}
     widest = max(by_count, key=lambda k: max(by_count[k]) - min(by_count[k]))
@@ -249,7 +265,7 @@ def _draw_findings(page: Page, made: Made[Any]) -> None:
     draw_note(
         page.say("prompts.accuracy.mass", none=f"{mass[min(mass)]:.0%}", most=max(mass), all=f"{mass[max(mass)]:.0%}")
     )
-    for skipped in made.value["skipped"]:
+    for skipped in result["skipped"]:
         st.warning(
             page.say(
                 "prompts.skipped",
