@@ -149,7 +149,8 @@ def _draw_findings(page: Page, pile: Pile, context: int) -> None:
     """Draw each finding with its rows and what mends it."""
     say, box_id = page.say, page.bench.box_id
     st.subheader(say("material.found.title"))
-    made = found.findings(pile, box_id, context)
+    with st.spinner(say("material.check.wait")):
+        made = found.findings(pile, box_id, context)
     if not made.value:
         st.success(say("material.found.nothing"))
         return

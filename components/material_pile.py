@@ -32,7 +32,9 @@ REVIEWS = {"zh-TW": "reviews-zh-tw", "en": "reviews-en"}
 """The data box that lies there first, by the page's language."""
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-_FILE = "_material_file"
+_FILE, _PASTED = "_material_file", "_material_pasted"
+"""Where this session keeps the source name of its file, and of what was pasted."""
+
 _MENDINGS = "_material_mendings"
 
 
@@ -77,11 +79,15 @@ def _draw_source(page: Page) -> str | None:
     )
     if kind == "box":
         return _draw_box(page)
-    if kind == "paste":
-        _draw_paste(page)
-    else:
-        _draw_upload(page)
-    kept: str | None = st.session_state.get(_FILE)
+    place = _FILE if kind == "file" else _PASTED
+    (_draw_upload if kind == "file" else _draw_paste)(page)
+    kept: str | None = st.session_state.get(place)
+    if kept and st.button(page.say("material.pile.forget"), key="material_forget", type="tertiary"):
+        from llmkit.tune.source import forget_file
+
+        forget_file(kept)
+        st.session_state.pop(place)
+        st.rerun()
     return kept
 
 
@@ -125,10 +131,10 @@ def _draw_paste(page: Page) -> None:
     if st.button(page.say("material.pile.use"), key="material_use", disabled=not text) and text:
         from llmkit.tune.source import keep_file
 
-        st.session_state.pop(_FILE, None)
+        st.session_state.pop(_PASTED, None)
         with page.guard():
             body = text.encode("utf-8", errors="replace")
-            st.session_state[_FILE] = keep_file(body, page.say("material.pile.pasted"))
+            st.session_state[_PASTED] = keep_file(body, page.say("material.pile.pasted"))
 
 
 def _draw_reading(page: Page, source: str) -> tuple[Reading, Made[Table] | None]:

@@ -58,6 +58,12 @@ def keep_file(content: bytes, name: str) -> str:
     return f"file:{digest}"
 
 
+def forget_file(source: str) -> None:
+    """Throw a kept file away; a data box stays."""
+    if match := _FILE.fullmatch(source):
+        shutil.rmtree(_root() / match[1], ignore_errors=True)
+
+
 def open_source(source: str, reading: Reading | None = None) -> Table:
     """Read a source as a table.
 

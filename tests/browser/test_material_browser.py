@@ -42,23 +42,23 @@ def test_from_a_file_to_the_shelf(visit, address: str, tmp_path: Path) -> None:
     window.page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
     page = window.open("material", lang="en", box=BOX)
     bring(page, say, path)
-    expect(page.get_by_text("mine.csv · csv · 4,008 rows × 2 columns")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("mine.csv · csv · 4,008 rows × 2 columns")).to_be_visible(timeout=30_000)
     page.locator(".st-key-material_check button").click()
-    expect(page.get_by_text(say("material.found.duplicates", count=7)).first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(say("material.found.duplicates", count=7)).first).to_be_visible(timeout=30_000)
     page.locator(".st-key-material_lengths_start button").click()
     expect(page.get_by_text(re.compile("half the texts have at most"))).to_have_count(2, timeout=60_000)
     page.locator(".st-key-material_mend_drop_duplicates button").click()
-    expect(page.get_by_text(re.compile("4,001 of 4,008|4,001 of 4008"))).to_be_visible()
-    expect(page.get_by_text(re.compile("half the texts have at most"))).to_have_count(2)
+    expect(page.get_by_text(re.compile("4,001 of 4,008|4,001 of 4008"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("half the texts have at most"))).to_have_count(2, timeout=30_000)
     page.locator(".st-key-material_undo button").click()
-    expect(page.locator(".st-key-material_mend_drop_duplicates button")).to_be_visible()
+    expect(page.locator(".st-key-material_mend_drop_duplicates button")).to_be_visible(timeout=30_000)
     page.locator(".st-key-material_mend_drop_duplicates button").click()
-    expect(page.locator(".st-key-material_undo button")).to_be_visible()
+    expect(page.locator(".st-key-material_undo button")).to_be_visible(timeout=30_000)
     wait_until_drawn(page)
     page.locator(".st-key-material_keep button").click()
     kept = page.locator("[class*=st-key-material_set_mine-]")
-    expect(kept).to_be_visible(timeout=20_000)
-    expect(kept).to_contain_text("4,001 rows (3,20")
+    expect(kept).to_be_visible(timeout=30_000)
+    expect(kept).to_contain_text("4,001 rows (3,20", timeout=30_000)
     assert re.search(r"data=mine-[0-9a-f]{8}", page.url)
     with page.expect_download() as taken:
         kept.get_by_role("button", name=say("material.kept.csv")).click()
@@ -67,7 +67,7 @@ def test_from_a_file_to_the_shelf(visit, address: str, tmp_path: Path) -> None:
     assert len(body.splitlines()) == 4002
     page.reload()
     wait_until_drawn(page)
-    expect(page.locator("[class*=st-key-material_set_mine-]")).to_be_visible()
+    expect(page.locator("[class*=st-key-material_set_mine-]")).to_be_visible(timeout=30_000)
     assert page.locator("img[src=x]").count() == 0
     assert alerts == []
     page.context.close()
@@ -80,10 +80,10 @@ def test_too_large_a_file_is_refused_before_it_travels(visit, address: str, tmp_
         file.truncate(200_000_000)
     page = visit(width=375, address=address).open("material", lang="zh-TW", box=BOX)
     bring(page, say, path)
-    expect(page.get_by_text(say("material.pile.file", mb=50))).to_be_visible()
+    expect(page.get_by_text(say("material.pile.file", mb=50))).to_be_visible(timeout=30_000)
     expect(page.locator("[data-testid=stFileUploader]")).to_contain_text(re.compile("50"))
     wait_until_drawn(page)
-    expect(page.locator(".st-key-material_check")).to_have_count(0)
+    expect(page.locator(".st-key-material_check")).to_have_count(0, timeout=30_000)
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 375
     page.context.close()
 
@@ -98,7 +98,7 @@ def test_a_hostile_file_fits_a_phone(visit, address: str, tmp_path: Path, dark: 
     page = visit(width=375, dark=dark, address=address).open("material", lang="zh-TW", box=BOX)
     bring(page, say, path)
     page.locator(".st-key-material_check button").click()
-    expect(page.get_by_text(say("material.found.title"))).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(say("material.found.title"))).to_be_visible(timeout=30_000)
     wait_until_drawn(page)
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 375
     assert page.locator("img[src=x]").count() == 0
@@ -108,7 +108,7 @@ def test_a_hostile_file_fits_a_phone(visit, address: str, tmp_path: Path, dark: 
 def test_a_box_is_chosen_by_keyboard(visit, address: str) -> None:
     say = words("en")
     page = visit(locale="en", address=address).open("material", lang="en", box=BOX)
-    expect(page.get_by_text(say("material.pile.no_box"))).to_be_visible()
+    expect(page.get_by_text(say("material.pile.no_box"))).to_be_visible(timeout=30_000)
     page.locator(".st-key-material_measure button").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile("tokens a second")).first).to_be_visible(timeout=30_000)

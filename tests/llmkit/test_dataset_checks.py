@@ -307,6 +307,9 @@ def test_kept_files_are_found_again_and_the_oldest_go(own_home: Path, monkeypatc
         source.open_source(names[0])
     with pytest.raises(shelf.ShelfError):
         source.open_source("file:../../etc/passwd")
+    source.forget_file(last)
+    source.forget_file("reviews-en")
+    assert source.fingerprint(last) == ""
 
 
 @pytest.mark.registry

@@ -217,6 +217,10 @@ def test_pasted_lines_become_a_pile(open_page: OpenPage, own_home: Path) -> None
     app = app.button(key="material_use").click().run()
     assert not app.exception
     assert "pasted text · tsv · 2 rows × 2 columns" in seen(app)
+    app = app.button(key="material_forget").click().run()
+    assert not app.exception
+    assert "pasted text" not in seen(app)
+    assert not list((own_home / "data" / ".files").iterdir())
 
 
 def test_another_reading_is_asked_for(open_page: OpenPage, own_home: Path) -> None:
