@@ -185,8 +185,9 @@ def test_marks_follow_the_page(visit: NewVisit) -> None:
     """A page that is drawn again is read again; no mark of the page before stays."""
     page = visit().open("attention", lang="en")
     marked(page, words("en")("attention.part.head"))
+    before = page.title()
     page.keyboard.press("[")
-    page.wait_for_function("before => document.title !== before", arg=page.title())
+    page.wait_for_function("before => document.title !== before", arg=before)
     wait_until_drawn(page)
     page.wait_for_function(f"text => !({MARKED})().includes(text)", arg=words("en")("attention.part.head"))
     assert page.evaluate(MARKED)
