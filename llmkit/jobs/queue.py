@@ -24,6 +24,7 @@ from llmkit.jobs.kinds import kinds
 from llmkit.jobs.store import (
     database,
     database_path,
+    is_alive,
     is_held,
     job_folder,
     jobs_home,
@@ -224,7 +225,7 @@ def stop(timeout_s: float = 10.0) -> None:
     starting, _ = _workers.pop(jobs_home(), (None, 0.0))
     with database() as connection:
         row = connection.execute("SELECT pid, started FROM worker").fetchone()
-    if row is not None and is_held(worker_lock()):
+    if row is not None and is_held(worker_lock()) and is_alive(*row):
         with contextlib.suppress(psutil.NoSuchProcess):
             worker = psutil.Process(row["pid"])
             worker.terminate()
@@ -233,7 +234,10 @@ def stop(timeout_s: float = 10.0) -> None:
             kill_tree(*row)
     if starting is not None:
         starting.terminate()
-        starting.wait(timeout_s)
+        try:
+            starting.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            starting.kill()
 
 
 def set_aside() -> Path:
