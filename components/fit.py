@@ -81,4 +81,4 @@ def _table(page: Page, report: Report, parts: tuple[str, ...]) -> str:
             f"<td>{row.float32:.1e} &lt; {row.float32_limit:.1e}</td><td>{wide}</td>"
             f"<td>{tick if row.passed else escape(say('common.fit.misfit'))}</td></tr>"
         )
-    return f'<div class="fit"><table><thead><tr>{head}<th></th></tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="fit"><table><thead><tr>{head}<td></td></tr></thead><tbody>{body}</tbody></table></div>'
