@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
 from lessons import words
+from tests.browser.conftest import wait_until_drawn
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +49,8 @@ def test_nothing_spills_over_a_phone(visit, locale: str, dark: bool) -> None:
     )
     expect(page.locator(".tok-row").first).to_be_visible()
     edges = page.evaluate(
-        "() => [...document.querySelectorAll('.tok, .tok-group, .tok-card, .tok-bar, .tok-told')]"
+        "() => [document, ...[...document.querySelectorAll('*')].map(node => node.shadowRoot).filter(Boolean)]"
+        ".flatMap(root => [...root.querySelectorAll('.tok, .tok-group, .tok-card, .tok-bar, .readout')])"
         ".map(node => node.getBoundingClientRect()).filter(box => box.width).map(box => box.right)"
     )
     assert edges
@@ -87,11 +91,28 @@ def test_tokens_can_be_read_on_their_ground(visit, dark: bool) -> None:
 def test_the_slider_makes_merges_and_ticks_its_step(visit) -> None:
     say = words("en")
     page = visit(locale="en").open("tokens", lang="en", box=BOX, sentence="the movie the movie")
-    told = page.locator(".tok-told")
+    told, slider = page.locator(".st-key-picture_tokens_steps .readout"), page.locator("input[name=tokens_step]")
     none = told.inner_text()
-    page.locator("[data-testid=stSlider] input[type=range]").focus()
-    page.keyboard.press("ArrowRight")
-    expect(told).not_to_have_text(none)
-    expect(told).to_contain_text("1")
+    page.context.set_offline(True)
+    slider.press("ArrowRight")
+    assert told.inner_text() != none
+    assert "1" in told.inner_text()
+    assert slider.get_attribute("aria-valuetext") == "1"
     expect(page.locator(".tok-new")).to_have_count(1)
+    page.context.set_offline(False)
+    slider.press("ArrowRight")
     expect(page.locator("ol.do li.done", has_text=say("tokens.do.merge"))).to_have_count(1)
+    wait_until_drawn(page)
+    said = told.inner_text()
+    assert parse_qs(urlsplit(page.url).query)["tokens_step"] == ["2"]
+    page.reload()
+    wait_until_drawn(page)
+    assert told.inner_text() == said
+
+
+def test_the_last_step_is_the_cut_itself(visit) -> None:
+    page = visit(locale="en").open("tokens", lang="en", box=BOX, sentence="the movie 鬱 😀")
+    page.locator("input[name=tokens_step]").press("End")
+    cut = page.locator(".tok-row").first.locator(".tok bdi").all_inner_texts()
+    steps = page.locator(".tok-steps .tok bdi").all_inner_texts()
+    assert [piece.strip() for piece in steps] == [piece.strip() for piece in cut]
