@@ -136,7 +136,9 @@ def draw_costs(page: Page, choice: Choice) -> None:
     last = rows[-1]
     mib = f"{last['kv_bytes'] / 2**20:.1f}"
     alt = page.say("prompts.cost.alt", shots=last["shots"], tokens=last["tokens"], mib=mib, limit=known.limit)
-    badge = Badge.cached() if measured else Badge.live()
+    badge = Badge.live()
+    if job is not None and measured:
+        badge = Badge(kind="cached", device=job.made_with.get("device", ""), date=job.made_with.get("date", ""))
     with page.shown(key="costs", badge=badge, alt=alt, data=pd.DataFrame(rows)):
         st.html(picture.costs(rows, known.limit, page.bench.say))
     formula = {"layers": known.layers, "heads": known.kv_heads, "dim": known.head_dim, "bytes": known.kv_per_token}

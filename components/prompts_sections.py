@@ -85,6 +85,7 @@ def draw_choice(page: Page) -> Choice | None:
 def draw_accuracy(page: Page, choice: Choice) -> None:
     """Draw accuracy against the number of shots: every run a dot, once the job has run."""
     st.header(page.say("prompts.accuracy.title"))
+    shown = st.container()
     with st.expander(page.say("prompts.settings")), st.container(horizontal=True):
         for key, label, options, usual in (
             (found.SAMPLE_KEY, page.say("prompts.sample"), found.SAMPLES, found.SAMPLE),
@@ -93,6 +94,12 @@ def draw_accuracy(page: Page, choice: Choice) -> None:
             st.select_slider(label, options, usual, key=key, persist_state="session")
     choice = found.sized(choice)
     asked = found.settings(choice)
+    with shown:
+        _draw_experiment(page, choice, asked)
+
+
+def _draw_experiment(page: Page, choice: Choice, asked: dict[str, Any]) -> None:
+    """Draw the experiment: what ships with the guide, the job, its result."""
     if jobs.find("few_shot", asked) is None:
         _draw_recorded(page, choice)
     made = draw_job(
@@ -103,17 +110,23 @@ def draw_accuracy(page: Page, choice: Choice) -> None:
         key="prompts_few_shot",
         partial=lambda so_far: _draw_runs(page, so_far, Badge.live(), key="accuracy_partial"),
     )
+    if made is not None:
+        page.tick("do.shots")
+        _draw_runs(page, made.value, made.badge, key="accuracy")
+        _draw_findings(page, made.value)
     draw_note(page.say("prompts.accuracy.what", **_sizes(asked)))
-    if made is None:
-        return
-    page.tick("do.shots")
-    _draw_runs(page, made.value, made.badge, key="accuracy")
-    _draw_findings(page, made.value)
 
 
-def draw_review(page: Page, choice: Choice) -> str:
-    """Let the learner pick the review that the rest is about: a held-out one, the workbench's, their own."""
+def draw_review(page: Page, choice: Choice) -> str | None:
+    """Let the learner pick the review that the rest is about; None, and a message, where it cannot be sent."""
     st.header(page.say("prompts.review.title"))
+    with page.guard():
+        return _pick_review(page, choice)
+    return None
+
+
+def _pick_review(page: Page, choice: Choice) -> str:
+    """A held-out review, the workbench's sentence, or the learner's own."""
     reviews = found.pool(choice).held_out
     source = st.segmented_control(
         page.say("prompts.review.source"),
@@ -252,7 +265,8 @@ def _draw_findings(page: Page, result: Mapping[str, Any]) -> None:
     runs = result["runs"]
     medians = found.medians(runs)
     by_count = {k: [run["right"] / run["n"] for run in runs if run["shots"] == k] for k in medians}
-    widest = max(by_count, key=lambda k: max(by_count[k]) - min(by_count[k]))
+    with_shots = [k for k in by_count if k] or list(by_count)  # no shots have no order
+    widest = max(with_shots, key=lambda k: max(by_count[k]) - min(by_count[k]))
     draw_note(
         page.say(
             "prompts.accuracy.spread",

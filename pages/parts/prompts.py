@@ -10,9 +10,10 @@ with sheet("prompts") as page:
         sections.draw_accuracy(page, choice)
         page.warn()
         text = sections.draw_review(page, choice)
-        sections.draw_one(page, choice, text)
-        more.draw_template(page, choice, text)
-        more.draw_pair(page, choice, text)
+        if text is not None:
+            sections.draw_one(page, choice, text)
+            more.draw_template(page, choice, text)
+            more.draw_pair(page, choice, text)
         more.draw_costs(page, choice)
         sections.draw_check(page, choice)
     else:
