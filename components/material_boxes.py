@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from components import engine, pictograms, unbox_kit
+from components import engine, pictograms, unbox_kit, workbench
 from components import material_engine as found
 from components.badge import Badge
 from components.frame import Page, plain, section
@@ -45,7 +45,7 @@ def draw_boxes(page: Page) -> None:
     from llmkit import shelf
 
     bench = page.bench
-    ids = engine.boxes_here(bench.box_id, bench.box_id)
+    ids = engine.boxes_here(workbench.DEFAULT_BOX, bench.box_id)
     page.count("part.model_box", len(ids))
     page.count("part.data_box", len(shelf.boxes_here("data")))
     st.header(page.say("material.boxes.title"))
@@ -111,7 +111,7 @@ def _draw_cards(page: Page, rows: list[Row], badge: Badge) -> None:
         "material.boxes.alt",
         n=len(rows),
         big=biggest.facts.box_id,
-        millions=f"{biggest.facts.parameters / 1e6:.1f}",
+        count=count_words(page, biggest.facts.parameters),
         times=f"{biggest.facts.parameters / smallest.facts.parameters:.0f}",
         small=smallest.facts.box_id,
     )
@@ -137,6 +137,12 @@ def _draw_cards(page: Page, rows: list[Row], badge: Badge) -> None:
         st.html(f'<ul class="boxes" style="{LIST}">{"".join(_card(page, row, top) for row in rows)}</ul>')
 
 
+def count_words(page: Page, count: int) -> str:
+    """Return a large count as the page's language counts: in ten thousands, or in millions."""
+    value = f"{count / 1e4:,.0f}" if page.bench.lang == "zh-TW" else f"{count / 1e6:,.1f}"
+    return page.say("material.card.large", n=value) if count >= 100_000 else f"{count:,}"
+
+
 def _card(page: Page, row: Row, top: int) -> str:
     """One box as HTML: its square, to scale, then its facts. Its name may have been typed by anyone."""
     say, facts = page.say, row.facts
@@ -153,7 +159,7 @@ def _card(page: Page, row: Row, top: int) -> str:
         f"{FAMILIES.get(facts.family, facts.family)} · {direction}",
         say(
             "material.card.size",
-            millions=f"{facts.parameters / 1e6:.1f}",
+            count=count_words(page, facts.parameters),
             size=megabytes(facts.size_bytes),
         ),
         say("material.card.context", n=f"{facts.context:,}"),

@@ -69,7 +69,7 @@ def test_boxes_are_what_their_files_say(open_page: OpenPage, own_home: Path, tmp
             count = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
         size = f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"
         text = seen(app)
-        assert say("material.card.size", millions=f"{count / 1e6:.1f}", size=size) in text
+        assert say("material.card.size", count=f"{count:,}", size=size) in text
         assert say("material.card.context", n="64") in text
         assert say("material.card.build", layers=2, d=24) in text
         assert say("material.card.tokens", n=3) in text
