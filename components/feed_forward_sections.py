@@ -127,8 +127,8 @@ def _table(page: Page, rows: list[dict[str, object]], *, gated: bool, through: s
             f'<tr><td>#{row["neuron"]}</td>{cells}<td class="words"><p><b>{up}</b> <bdi>{escape(str(row["up"]))}</bdi>'
             f"</p><p><b>{down}</b> <bdi>{escape(str(row['down']))}</bdi></p></td></tr>"
         )
-    kind = "fit neurons gated" if gated else "fit neurons"
-    return f'<div class="{kind}"><table><thead><tr>{head}<th></th></tr></thead><tbody>{body}</tbody></table></div>'
+    kind = "fit neurons" + (" gated" if gated else "")
+    return f'<div class="{kind}"><table><thead><tr>{head}<td></td></tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _settle() -> None:

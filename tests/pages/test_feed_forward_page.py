@@ -316,6 +316,6 @@ def test_the_share_of_the_work_is_followed_to_the_longest_text() -> None:
 
 def test_the_three_bends_are_the_references() -> None:
     table = found.curves().value
-    x = torch.from_numpy(table["x"].to_numpy())
+    x = torch.tensor(table["x"].to_numpy())
     for kind, name in (("gelu", "gelu"), ("gelu_tanh", "gelu_new"), ("swiglu", "silu")):
         np.testing.assert_allclose(table[kind], ACT2FN[name](x).numpy(), atol=1e-6)
