@@ -125,7 +125,7 @@ def draw_machine(
             "addedNorms": encode(made.added_norms),
             "before": encode(made.before_norms),
             "answers": [[token, prob] for token, prob in made.answers],
-            "strips": _strips(config, drawn),
+            "strips": strips(config, drawn),
             "plates": [_plate(plate, drawn, config, len(made.labels), say) for plate in drawn],
             "turns": next(
                 (_plate(plate, drawn, config, len(made.labels), say) for plate in drawn if plate.inside), None
@@ -265,7 +265,7 @@ def draw_adds(made: Adds, labels: tuple[str, ...], config: TransformerConfig, sa
             "values": encode(found.values.astype(np.float32)),
             "wholes": encode(found.wholes.astype(np.float32)),
             "targets": [list(row) for row in made.targets],
-            "error": f"{found.error:.0e}",
+            "error": f"{found.error:.0e}".replace("-", "−"),
             "words": {
                 **{name: say(f"engine.adds.{name}") for name in (*words, *more)},
                 "kinds": {kind: say(f"engine.kind.{kind}") for kind in kinds},
@@ -304,7 +304,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f"[{apart.join(map(str, shape))}]"
 
 
-def _strips(config: TransformerConfig, drawn: tuple[Plate, ...]) -> dict[str, dict[str, Any]]:
+def strips(config: TransformerConfig, drawn: tuple[Plate, ...]) -> dict[str, dict[str, Any]]:
     """Behind which plate which state is drawn."""
     entry = next(at for at, plate in enumerate(drawn) if plate.block) - 1
     post = config.norm_order == "post"
@@ -330,20 +330,21 @@ def _plate(
     facts = " · ".join(
         f"{say(f'engine.column.{name}')} {cell}" for name, cell in zip(names, cells, strict=True) if cell
     )
-    line = say("engine.turned.line") if plate.name == "turned" else cells[1]
-    if plate.count and plate.count.parameters:
-        line = f"{plate.count.parameters:,} · {_shape(plate.count.gives)}"
+    norm = plate.name.startswith("norm")
+    line = [say(f"engine.norm.{config.norm}")] if norm else []
+    line += [f"{plate.count.parameters:,}"] if plate.count and plate.count.parameters else []
+    line += [_shape(plate.count.gives)] if line and plate.count else [cells[1]]
     return {
         "name": plate.name,
         "number": plate.number,
-        "title": _title(plate, config, say),
-        "kind": "norm" if plate.name.startswith("norm") else plate.name,
+        "title": say(f"engine.part.{plate.name}") if norm else _title(plate, config, say),
+        "kind": "norm" if norm else plate.name,
         "block": plate.block,
         "inside": plate.inside,
         "turns": at + 1 < len(drawn) and drawn[at + 1].inside,
         "opens": opens(plate.name) is not None,
-        "line": line,
-        "facts": facts,
+        "line": " · ".join(line),
+        "facts": say(f"engine.inside.{plate.name}") if plate.inside else facts,
     }
 
 

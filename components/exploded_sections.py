@@ -113,7 +113,7 @@ def draw_adds(page: Page) -> None:
         group=page.say(f"engine.group.{most}"),
         value=_signed(sums[most]),
         whole=_signed(made.value.found.wholes[last, 0]),
-        error=f"{made.value.found.error:.0e}",
+        error=f"{made.value.found.error:.0e}".replace("-", "−"),
     )
     with page.shown(key="adds", badge=made.badge, alt=alt, data=found.adds_frame(made.value, last)):
         canvas.draw_adds(made.value, labels, config, bench.say, id_=id_)

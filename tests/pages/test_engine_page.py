@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from components import exploded_canvas as canvas
 from components import exploded_engine as found
 from lessons import registry, words
 from llmkit import shelf
+from tests.llmkit.random_box import random_box
 from tests.pages.conftest import OpenPage, done, seen
 
 BOX = "gpt2-starter"
@@ -92,6 +94,21 @@ def test_every_family_is_drawn_as_it_is_made(
     assert say("engine.lens.title" if config.unembedding else "engine.near.title") in headers
     if not config.unembedding:
         assert say("engine.near.why", box=box_id) in text
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "llama"])
+def test_a_box_of_ones_own_is_drawn(open_page: OpenPage, family: str, tmp_path: Path) -> None:
+    """BERT with its masked head, and a LLaMA that borrows nothing: neither is in the kit."""
+    box_id = f"folder:{random_box(tmp_path / family, family, seed=2)}"
+    app = open_page("engine", lang="en", box=box_id, sentence="good book")
+    assert not app.exception
+    assert not app.error
+    assert (words("en")("engine.lens.note_masked") in seen(app)) == (family == "bert")
+    made = found.stream(box_id, "good book").value
+    assert made.n_states == 2 + 2 * made.n_layers
+    config = engine.open_box(box_id).config
+    plates = [plate.name for plate in canvas.plates(config, found.counts(box_id, 4))]
+    assert set(canvas.strips(config, canvas.plates(config, found.counts(box_id, 4)))) <= set(plates)
 
 
 def test_plates_stand_in_the_familys_order(standard_kit: tuple[str, ...]) -> None:
