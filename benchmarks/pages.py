@@ -14,6 +14,7 @@ With more sessions, that many others move the same control of the same page, eac
 import argparse
 import json
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -56,7 +57,24 @@ CONTROLS = {
         "input[name=positions_distance]",
         "input[name=positions_heads]",
     ),
-    "attention": ("input.layer", "input.head", "input[name=attention_depth]"),
+    "attention": (
+        ".st-key-picture_attention_explorer input.layer",
+        ".st-key-picture_attention_explorer input.head",
+        "input[name=attention_depth]",
+    ),
+    "feed_forward": (
+        ".st-key-picture_feed_forward_machine input.layer",
+        ".st-key-picture_feed_forward_machine input.token",
+        ".st-key-picture_feed_forward_machine input.neuron",
+    ),
+    "engine": (
+        ".st-key-picture_engine_machine input.layer",
+        ".st-key-picture_engine_machine input.token",
+        ".st-key-picture_engine_machine input.stage",
+        ".st-key-picture_engine_lens .view",
+        ".st-key-picture_engine_adds input.token",
+    ),
+    "how": (".st-key-picture_how_strip .view",),
 }
 """Each page's controls, as selectors: sliders, and pictures that arrow keys move in."""
 
@@ -214,6 +232,7 @@ def measure(browser: Browser, empty: str, slug: str, box: str, sessions: int, st
             for other in others:
                 opened(other, address, slug, box=box, lang="zh-TW")
                 other.evaluate("([what, every]) => window.__watch.keepMoving(what, every)", [selector, OTHERS_MOVE_MS])
+            page.locator(selector).first.scroll_into_view_if_needed()
             mine, baseline = measure_steps(page, idle, selector, steps)
             yield Row(page=slug, box=box, what=selector, sessions=sessions, waits=tuple(mine), empty=tuple(baseline))
 
@@ -241,7 +260,7 @@ def line(row: Row) -> str:
 
 def _name(row: Row) -> str:
     """A control without the dress of its selector; a star where the browser drew it itself."""
-    plain = row.what.removeprefix("input").strip("[].").removeprefix("name=")
+    plain = re.sub(rf"\.st-key-picture_({row.page}_)?|input[.\[]|name=|\]", "", row.what)
     return f"{plain}{' *' if row.empty and all(wait.own for wait in row.waits) else ''}"
 
 

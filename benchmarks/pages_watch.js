@@ -2,6 +2,7 @@
 (() => {
   const QUIET = 400; // longer than any pause between a page's last message and its last paint
   const REST = 800; // longer than a picture waits before it tells the server where it has settled
+  const PATIENCE = 60_000;
   const PICTURE = '[class*="st-key-picture_"]';
   const DRAWN = `${PICTURE} :is(.tok-row, .tok-bars, .main-svg, canvas, svg, iframe, [data-testid="stBidiComponentRegular"])`;
   const seen = { touched: 0, sent: 0, heard: 0, early: 0, picture: 0, painted: 0, busy: false };
@@ -53,7 +54,9 @@
     if (!drawn.length) return;
     const picture = drawn.some(
       (change) =>
-        change.type !== "attributes" && inside(change.target, PICTURE) && !inside(change.target, ".small-print")
+        (change.type !== "attributes" || change.target.getRootNode() !== document) &&
+        inside(change.target, PICTURE) &&
+        !inside(change.target, ".small-print")
     );
     paint(picture && document.querySelector(DRAWN) !== null);
   });
@@ -85,7 +88,11 @@
       const apart = now() - Math.max(seen.heard, seen.painted, seen.sent);
       return seen.sent ? seen.heard > seen.sent && ready() && apart > QUIET : seen.early && apart > REST;
     };
-    while (seen.busy || !rested()) await new Promise((resolve) => setTimeout(resolve, 50));
+    const begun = now();
+    while (seen.busy || !rested()) {
+      if (!seen.sent && !seen.early && now() - begun > PATIENCE) throw new Error("nothing happened");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
     const { touched, sent, heard, early, picture, painted } = seen;
     const server = sent ? heard - sent : 0;
     // A picture that was drawn before anything was sent has asked nothing of the server.
@@ -95,7 +102,9 @@
 
   // Move a control here and back, again and again, as a learner would.
   const keepMoving = (selector, every) => {
-    const control = roots.map((root) => root.querySelector(selector)).find(Boolean);
+    const [what, place] = selector.split(" ").reverse(); // the place is outside the shadow that the control is in
+    const found = roots.flatMap((root) => [...root.querySelectorAll(what)]);
+    const control = found.find((node) => !place || inside(node, place));
     let at = 0;
     setInterval(() => {
       const back = at++ % 2;

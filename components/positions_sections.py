@@ -12,7 +12,7 @@ import streamlit as st
 
 from components import positions_engine as found
 from components.attention_engine import encode
-from components.charts import bars, heat
+from components.charts import bars
 from components.engine import Made
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
@@ -102,10 +102,6 @@ def draw_learned(page: Page) -> None:
     if chosen != box_id:
         draw_note(page.say("positions.learned.other", box=box_id, other=chosen))
     rows, likeness = made.value.rows, made.value.likeness
-    alt = page.say("positions.learned.alt", box=chosen, n=len(rows), dims=rows.shape[1])
-    position, dimension = page.say("positions.axis.position"), page.say("positions.axis.dimension")
-    table = pd.DataFrame(rows).rename_axis("position").reset_index()
-    page.figure(heat(rows, x=dimension, y=position), key="learned", badge=made.badge, alt=alt, data=table)
     slider = Slider(
         name="positions_row",
         label=page.say("positions.learned.slider"),
@@ -113,6 +109,20 @@ def draw_learned(page: Page) -> None:
         high=len(rows) - 1,
         start=len(rows) // 4,
     )
+    alt = page.say("positions.learned.alt", box=chosen, n=len(rows), dims=rows.shape[1])
+    table = pd.DataFrame(rows).rename_axis("position").reset_index()
+    with page.shown(key="learned", badge=made.badge, alt=alt, data=table):
+        draw_moving(
+            "positions",
+            "table",
+            key="positions_table",
+            name=page.say("positions.learned.title"),
+            sliders=[replace(slider, own=False)],
+            words={"told": alt, "cell": page.say("positions.waves.cell"), **_axes(page, "position", "dimension")},
+            N=len(rows),
+            dims=rows.shape[1],
+            rows=encode(rows),
+        )
     at = place(slider)
     others = likeness[at].copy()
     others[at] = -2.0

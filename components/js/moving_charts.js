@@ -13,11 +13,11 @@ function ticks(low, high, most) {
 }
 const short = (value) => String(Number(value.toPrecision(6)));
 
-// Below nothing the accent, above it the cool colour: 513 steps from -1 to 1.
+// Above nothing the accent, below it the cool colour: 513 steps from -1 to 1.
 function scaleOf(look) {
   look.scale ??= Array.from({ length: 513 }, (_, at) => {
     const share = (at - 256) / 256;
-    return mix(look.paper, share < 0 ? look.accent : look.cool, Math.abs(share)).map(Math.round);
+    return mix(look.paper, share < 0 ? look.cool : look.accent, Math.abs(share)).map(Math.round);
   });
   return look.scale;
 }
@@ -82,8 +82,9 @@ function heatOn({ canvas, room }) {
       image = cellImage(look, rows, columns, table.at, top);
       [drawn, colours] = [table, look];
     }
-    const named = rowNames ? clamp(wide * 0.24, 64, 150) : y ? 62 : 40;
-    const above = columnNames ? 92 : 8, below = columnNames ? 8 : x ? 46 : 26;
+    const named = rowNames ? clamp(longest(look, rowNames) + 14, 30, clamp(wide * 0.24, 64, 150)) : y ? 62 : 40;
+    const above = columnNames ? clamp(longest(look, columnNames) + 14, 30, 92) : 8;
+    const below = columnNames ? 8 : x ? 46 : 26;
     let width = Math.max(wide - named - 62, 60), height = tall;
     if (square) {
       const size = Math.max(Math.min(width / columns, tall / rows, 40), 2);
@@ -116,6 +117,12 @@ function heatOn({ canvas, room }) {
         pen.stroke();
       }
     }
+  }
+
+  function longest(look, names) {
+    const pen = canvas.getContext("2d");
+    pen.font = `${SIGN + 1}px ${look.family}`;
+    return Math.max(...names.map((name) => pen.measureText(name).width));
   }
 
   function drawNames(pen, look, { rowNames, columnNames, over }) {

@@ -60,6 +60,30 @@ function paintAlike(stage) {
   };
 }
 
+// A learned table, the row that the others are compared with in a frame.
+function paintTable(stage) {
+  const heat = heatOn(stage);
+  let data = null, rows = null, table = null;
+
+  return {
+    take(newData) {
+      data = newData;
+      rows = toFloats(data.rows);
+      const top = rows.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
+      table = { rows: data.N, columns: data.dims, at: (i, j) => rows[i * data.dims + j], top };
+    },
+    draw({ positions_row: row }, look, over) {
+      heat.draw(look, table, { x: data.words.dimension, y: data.words.position, tall: 380, row, over });
+    },
+    tell(_, over) {
+      if (!over) return data.words.told;
+      return fill(data.words.cell, { row: over[0], column: over[1], value: table.at(...over).toFixed(4) });
+    },
+    at: heat.at,
+    size: heat.size,
+  };
+}
+
 // How like each row of a learned table is to the chosen one; the table is the same both ways: half of it is sent.
 function paintLearned(stage) {
   const lines = linesOn(stage);
@@ -230,5 +254,11 @@ function paintSlopes(stage) {
 }
 
 export default moving({
-  waves: paintWaves, alike: paintAlike, learned: paintLearned, clocks: paintClocks, scores: paintScores, slopes: paintSlopes,
+  waves: paintWaves,
+  alike: paintAlike,
+  table: paintTable,
+  learned: paintLearned,
+  clocks: paintClocks,
+  scores: paintScores,
+  slopes: paintSlopes,
 });

@@ -18,7 +18,7 @@ from llmkit.parts import SinusoidalPositions
 pytestmark = pytest.mark.browser
 
 BOX = "gpt2-starter"
-FIGURES = 3
+FIGURES = 2
 SENTENCE = "The movie was really very good."
 
 
@@ -53,7 +53,7 @@ def test_markup_in_labels_stays_text(visit) -> None:
 def test_figures_fit_a_phone(visit, locale: str) -> None:
     page = visit(width=375, locale=locale).open("positions", lang=locale, box=BOX, sentence="the movie was 鬱 😀 good")
     expect(page.locator(".js-plotly-plot")).to_have_count(FIGURES)
-    for name in ("waves", "alike", "learned_near", "clocks", "turned_scores", "alibi"):
+    for name in ("waves", "alike", "learned", "learned_near", "clocks", "turned_scores", "alibi"):
         expect(canvas(page, name)).to_be_visible()
     edges = page.evaluate(
         "() => [document, ...[...document.querySelectorAll('*')].map(node => node.shadowRoot).filter(Boolean)]"

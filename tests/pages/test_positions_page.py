@@ -75,6 +75,8 @@ def test_the_browser_is_sent_what_it_turns(open_page: OpenPage) -> None:
         np.testing.assert_allclose(floats(data[name]).reshape(-1, 2).T.ravel(), trace[name][0][0, at], atol=1e-6)
     np.testing.assert_array_equal(floats(data["frequencies"]), made.frequencies)
     learned = found.learned(BOX).value.likeness
+    table = sent(app, "positions_table")
+    np.testing.assert_array_equal(floats(table["rows"]).reshape(-1, table["dims"]), found.learned(BOX).value.rows)
     half = floats(sent(app, "positions_learned")["cosines"])
     np.testing.assert_array_equal(half, learned[np.tril_indices(len(learned))])
     slopes = floats(sent(app, "positions_slopes")["slopes"])
