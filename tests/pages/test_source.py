@@ -80,3 +80,17 @@ def test_the_page_shows_its_parts(open_page: OpenPage, slug: str) -> None:
     sent = [json.loads(one.proto.json) for one in app.get("bidi_component")]
     shown = [part["name"] for data in sent if "files" in data for part in data["parts"]]
     assert shown == ON_PAGES[slug]
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize(
+    ("slug", "box", "first"),
+    [("tokens", "minilm-l6", "WordPiece"), ("feed_forward", "smollm2-135m-instruct", "SwiGLU")],
+)
+def test_the_first_part_is_the_boxs_own(
+    open_page: OpenPage, standard_kit: tuple[str, ...], slug: str, box: str, first: str
+) -> None:
+    app = open_page(slug, lang="en", box=box)
+    assert not app.exception
+    sent = [json.loads(one.proto.json) for one in app.get("bidi_component")]
+    assert next(data for data in sent if "files" in data)["parts"][0]["name"] == first
