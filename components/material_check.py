@@ -114,33 +114,47 @@ def _draw_lengths(page: Page, pile: Pile) -> int:
             over=f"{over:,}",
             share=f"{over / len(lengths):.1%}",
         )
-        edges = np.histogram_bin_edges(lengths, bins=BINS)
-        counts, edges = np.histogram(lengths, bins=np.unique(np.round(edges)) if edges[-1] > BINS else edges)
-        data = pd.DataFrame({"tokens_from": edges[:-1], "tokens_to": edges[1:], "rows": counts})
+        edges = bin_edges(int(lengths.max()), context)
+        counts, _ = np.histogram(lengths, bins=edges)
+        data = pd.DataFrame({"tokens_from": edges[:-1], "tokens_to": edges[1:] - 1, "rows": counts})
         page.figure(_histogram(page, counts, edges, context), key="lengths", badge=made.badge, alt=alt, data=data)
         draw_note(alt)
     return context
 
 
+def bin_edges(longest: int, context: int) -> np.ndarray:
+    """Return where bins of lengths begin, evenly on a log scale; one begins just above the context.
+
+    The last one is where the last bin ends: [bins + 1] whole numbers.
+    """
+    edges = np.round(np.geomspace(1, longest + 1, BINS)).astype(int)
+    inside = [context + 1] if 0 < context < longest else []
+    return np.unique([*edges, longest + 1, *inside, 1, 2])
+
+
 def _histogram(page: Page, counts: np.ndarray, edges: np.ndarray, context: int) -> go.Figure:
-    """Draw bars of rows by length, and the line beyond which the model reads nothing."""
-    long = edges[:-1] >= context
+    """Draw bars of rows by length on a log scale, and the line beyond which the model reads nothing."""
+    places = np.log10(edges)
+    steps = [step * 10**power for power in range(6) for step in (1, 3) if step * 10**power <= edges[-1]]
     figure = go.Figure(
         go.Bar(
-            x=((edges[:-1] + edges[1:]) / 2).astype(np.float32),
+            x=((places[:-1] + places[1:]) / 2).astype(np.float32),
             y=counts.astype(np.float32),
-            width=np.diff(edges).astype(np.float32),
-            marker={"color": [ACCENT if one else QUIET for one in long]},
-            hovertemplate="%{x:.0f}: %{y}<extra></extra>",
+            width=np.diff(places).astype(np.float32),
+            marker={"color": [ACCENT if edge > context > 0 else QUIET for edge in edges[:-1]], "line": {"width": 0}},
+            customdata=np.stack([edges[:-1], edges[1:] - 1], axis=1).astype(np.float32),
+            hovertemplate="%{customdata[0]:,}–%{customdata[1]:,}: %{y:,}<extra></extra>",
         )
     )
-    if context <= edges[-1] * 3:
+    if 0 < context < edges[-1]:
         figure.add_vline(
-            x=context,
+            x=np.log10(context + 1),
             line={"color": ACCENT, "width": 3, "dash": "dash"},
             annotation={"text": page.say("material.lengths.context", n=context), "font": {"size": 16}},
+            annotation_position="top left",
         )
-    figure.update_xaxes(title={"text": page.say("material.lengths.axis")})
+    ticks = {"tickmode": "array", "tickvals": np.log10(steps), "ticktext": [f"{step:,}" for step in steps]}
+    figure.update_xaxes(title={"text": page.say("material.lengths.axis")}, tickangle=0, **ticks)
     figure.update_yaxes(title={"text": page.say("material.classes.rows")})
     return figure.update_layout(height=320, showlegend=False, bargap=0)
 

@@ -6,9 +6,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from components.material_check import bin_edges
 from lessons import words
 from llmkit import shelf
 from llmkit.tune import prepared, source
@@ -256,6 +258,17 @@ def test_how_many_another_seed_moves_is_counted(checked) -> None:
     first, second = (split(texts, labels, seed=seed) for seed in (1, 2))
     moved = sum(one != two for one, two in zip(first, second, strict=True))
     assert f"{moved} rows changed parts, {moved / 60:.1%}" in seen(app).replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("longest", "context"), [(0, 64), (1, 64), (65, 64), (64, 64), (2396, 256), (9, 0), (90_000, 8192)]
+)
+def test_bins_hold_every_text_and_none_straddles_the_limit(longest: int, context: int) -> None:
+    edges = bin_edges(longest, context)
+    lengths = np.arange(1, longest + 1)
+    counts, _ = np.histogram(lengths, bins=edges)
+    assert counts.sum() == longest
+    assert counts[edges[:-1] > context].sum() == max(longest - context, 0)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert", "llama"])
