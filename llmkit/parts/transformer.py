@@ -112,7 +112,8 @@ class Transformer(nn.Module):
         visible = here[:, None] >= everyone if self.causal else None  # [T, S]
         if attention_mask is not None:
             real = attention_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
-            visible = real if visible is None else visible & real
+            itself = here[:, None] == everyone  # else padding before a text would see nothing, and its softmax be 0 / 0
+            visible = real if visible is None else (visible & real) | itself
         query_pos, key_pos = here, everyone
         if positions is not None:
             query_pos = positions
