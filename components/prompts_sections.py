@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -45,30 +45,12 @@ def draw_choice(page: Page) -> Choice | None:
             persist_state="session",
             width=320,
         )
-        lang = st.segmented_control(
-            page.say("prompts.reviews"),
-            tuple(found.DATA),
-            default="en",
-            required=True,
-            format_func=lambda one: page.say(f"prompts.reviews.{one}"),
-            key="prompts_lang",
-            bind="query-params",
-        )
+        langs = {one: page.say(f"prompts.reviews.{one}") for one in ("en", *found.DATA)}
+        lang = _linked(page.say("prompts.reviews"), langs, key="prompts_lang")
         instruct = found.facts(box_id).instruct
-        form = (
-            st.segmented_control(
-                page.say("prompts.form"),
-                _FORMS,
-                default="plain",
-                required=True,
-                format_func=lambda one: page.say(f"prompts.form.{one}"),
-                key="prompts_form",
-                bind="query-params",
-            )
-            if instruct
-            else "plain"
-        )
-    choice = Choice(box_id=box_id, lang=lang or "en", form=cast(Any, form or "plain"))
+        forms = {one: page.say(f"prompts.form.{one}") for one in _FORMS}
+        form = _linked(page.say("prompts.form"), forms, key="prompts_form") if instruct else "plain"
+    choice = Choice(box_id=box_id, lang=lang, form="chat" if form == "chat" else "plain")
     if not instruct:
         draw_note(page.say("prompts.base", box=box_id, limit=found.facts(box_id).limit))
     elif box_id != bench.box_id:
@@ -128,15 +110,8 @@ def draw_review(page: Page, choice: Choice) -> str | None:
 def _pick_review(page: Page, choice: Choice) -> str:
     """A held-out review, the workbench's sentence, or the learner's own."""
     reviews = found.pool(choice).held_out
-    source = st.segmented_control(
-        page.say("prompts.review.source"),
-        ("row", "sentence", "own"),
-        default="row",
-        required=True,
-        format_func=lambda one: page.say(f"prompts.review.{one}"),
-        key="prompts_source",
-        bind="query-params",
-    )
+    sources = {one: page.say(f"prompts.review.{one}") for one in ("row", "sentence", "own")}
+    source = _linked(page.say("prompts.review.source"), sources, key="prompts_source")
     if source == "sentence":
         return found.require_typed(page.bench.sentence, empty="review_empty")
     if source == "own":
@@ -279,17 +254,10 @@ def _draw_findings(page: Page, result: Mapping[str, Any]) -> None:
     draw_note(
         page.say("prompts.accuracy.mass", none=f"{mass[min(mass)]:.0%}", most=max(mass), all=f"{mass[max(mass)]:.0%}")
     )
-    for skipped in result["skipped"]:
-        st.warning(
-            page.say(
-                "prompts.skipped",
-                shots=skipped["shots"],
-                wording=page.say(f"prompts.wording.{skipped['wording']}"),
-                order=skipped["order"] + 1,
-                tokens=skipped["tokens"],
-                limit=skipped["limit"],
-            )
-        )
+    for k in sorted({one["shots"] for one in result["skipped"]}):
+        left = [one for one in result["skipped"] if one["shots"] == k]
+        tokens = max(one["tokens"] for one in left)
+        st.warning(page.say("prompts.skipped", shots=k, n=len(left), tokens=tokens, limit=left[0]["limit"]))
     with st.expander(page.say("prompts.accuracy.rows", n=len(runs))):
         st.dataframe(_named(page, runs), hide_index=True)
 
@@ -356,6 +324,30 @@ def _named(page: Page, runs: list[dict[str, Any]]) -> pd.DataFrame:
         for run in runs
     ]
     return pd.DataFrame(rows)
+
+
+def _linked(label: str, names: Mapping[str, str], *, key: str) -> str:
+    """Draw a choice that the address keeps by its own name; the first is usual, and the address leaves it out.
+
+    A widget that is bound to the address writes what the reader sees, which is another word in the other language.
+    """
+    options = tuple(names)
+    asked = st.query_params.get(key)
+    chosen = st.segmented_control(
+        label,
+        options,
+        default=asked if asked in options else options[0],
+        required=True,
+        format_func=lambda one: names.get(one, one),
+        key=key,
+        persist_state="session",
+    )
+    chosen = chosen if chosen in options else options[0]
+    if chosen != options[0]:
+        st.query_params[key] = chosen
+    elif asked is not None:
+        del st.query_params[key]
+    return chosen
 
 
 def _lead_to_kit(page: Page, text: str) -> None:
