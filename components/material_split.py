@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SHARES: dict[str, Shares] = {"80/10/10": (0.8, 0.1, 0.1), "70/15/15": (0.7, 0.15, 0.15), "60/20/20": (0.6, 0.2, 0.2)}
 LARGEST_SEED = 9_999
 SHOWN_SETS = 10
+SMALL_BYTES = 100_000
+"""A set below this has no size to speak of."""
+
 SHOWN_CLASSES = 8
 LEGIBLE = 0.1
 """Share of the longest bar that a stretch needs for its number to be read."""
@@ -192,7 +195,7 @@ def _about(page: Page, about: About) -> str:
         say("material.kept.rows", n=f"{about.rows:,}", sizes=sizes),
         labels,
         say("material.kept.seed", seed=about.seed),
-        megabytes(about.size_bytes),
+        *([megabytes(about.size_bytes)] if about.size_bytes >= SMALL_BYTES else []),
         plain(about.created[:10]),
     ]
     return " · ".join(pieces)

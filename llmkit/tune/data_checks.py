@@ -222,17 +222,17 @@ def _labels(frame: "pd.DataFrame", columns: Columns) -> Iterator[Finding]:
     yield from _finding("label_long", "warn", labels.index[labels.map(lambda one: len(one or "") > LONG_LABEL)])
     usual = usual_spelling(counts)
     odd = labels.index[labels.map(lambda one: one is not None and usual[one] != one)]
-    forms = ", ".join(sorted(one for one in counts if usual[one] != one)[:5])
+    forms = ", ".join(sorted(with_blanks(one) for one in counts if usual[one] != one)[:5])
     yield from _finding("label_variants", "warn", odd, "merge_labels", forms=forms)
     if len(counts) == 1:
         yield Finding(code="one_class", severity="error", count=len(frame), values={"label": next(iter(counts))})
         return
     rare = {label for label, count in counts.items() if count < FEWEST_OF_A_CLASS}
-    names = ", ".join(sorted(rare)[:5])
+    names = ", ".join(sorted(map(with_blanks, rare))[:5])
     yield from _finding("rare_class", "error", labels.index[labels.isin(rare)], "drop_rare", labels=names)
     (most, high), *_, (least, low) = counts.most_common()
     if high > IMBALANCE * low:
-        values = {"most": most, "high": high, "least": least, "low": low}
+        values = {"most": with_blanks(most), "high": high, "least": with_blanks(least), "low": low}
         yield Finding(code="imbalance", severity="warn", count=high, values=values)
 
 
@@ -278,6 +278,17 @@ def usual_spelling(counts: Mapping[str, int]) -> dict[str, str]:
     for label in sorted(counts, key=lambda one: (-counts[one], one)):
         best.setdefault(_spelling(label), label)
     return {label: best[_spelling(label)] for label in counts}
+
+
+def with_blanks(label: str) -> str:
+    """A label with the blanks at its ends to be seen.
+
+    >>> with_blanks(" very good ")
+    '·very good·'
+    """
+    stripped = label.strip()
+    before = len(label) - len(label.lstrip())
+    return "·" * before + stripped + "·" * (len(label) - before - len(stripped)) if stripped else label
 
 
 def _spelling(label: str) -> str:

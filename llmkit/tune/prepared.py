@@ -227,5 +227,7 @@ def _parse(body: bytes) -> tuple[PreparedRow, ...]:
 
 
 def _slug(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", errors="ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain.rpartition(".")[0] or plain).strip("-")[:40].strip("-") or "data"
+    """A name as a part of an id: ASCII letters and digits, without the file's ending; ``data`` where none is left."""
+    stem = name.rpartition(".")[0] or name
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", errors="ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "data"
