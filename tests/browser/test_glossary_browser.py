@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from lessons import glossary, registry, words
-from llmkit.parts import SinusoidalPositions
+from llmkit.tokens import ByteLevelBPE
 from tests.browser.conftest import Visit, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -48,10 +48,10 @@ def chosen(page: Page) -> Locator:
 
 @pytest.mark.parametrize("lang", ["zh-TW", "en"])
 def test_a_term_is_marked_where_it_first_stands_and_explained(visit: NewVisit, lang: str) -> None:
-    page = visit().open("attention", lang=lang)
-    term = glossary.term("head")
+    page = visit().open("tokens", lang=lang)
+    term = glossary.term("tokenizer")
     name, means = (term.zh, term.zh_means) if lang == "zh-TW" else (term.en, term.en_means)
-    text = words(lang)("attention.part.head")
+    text = words(lang)("tokens.part.tokenizer")
     html = page.locator(".kit").inner_html()
     x, y = marked(page, text)
     assert page.evaluate(MARKED).count(text) == 1
@@ -64,10 +64,10 @@ def test_a_term_is_marked_where_it_first_stands_and_explained(visit: NewVisit, l
 
 
 def test_a_tap_explains_and_a_tap_beside_puts_away(visit: NewVisit) -> None:
-    page = visit(width=375, height=812).open("attention", lang="en")
-    x, y = marked(page, words("en")("attention.part.head"))
+    page = visit(width=375, height=812).open("tokens", lang="en")
+    x, y = marked(page, words("en")("tokens.part.tokenizer"))
     page.mouse.click(x, y)
-    expect(hint(page)).to_contain_text(glossary.term("head").en_means)
+    expect(hint(page)).to_contain_text(glossary.term("tokenizer").en_means)
     box = hint(page).bounding_box()
     assert box is not None
     assert box["x"] >= 0
@@ -77,13 +77,13 @@ def test_a_tap_explains_and_a_tap_beside_puts_away(visit: NewVisit) -> None:
 
 
 def test_the_explanation_leads_to_the_step_and_keeps_what_was_done(visit: NewVisit) -> None:
-    page = visit().open("attention", lang="en")
+    page = visit().open("tokens", lang="en")
     page.get_by_label(words("en")("common.notes")).fill("remember this")
     page.get_by_label(words("en")("common.notes")).press("Control+Enter")
     wait_until_drawn(page)
-    page.mouse.click(*marked(page, "token"))
-    step = registry.step("tokens")
-    title = words("en")("tokens.title")
+    page.mouse.click(*marked(page, "boxes"))
+    step = registry.step("unbox")
+    title = words("en")("unbox.title")
     hint(page).get_by_role("link", name=words("en")("glossary.step", number=step.number, title=title)).click()
     page.wait_for_function("title => document.title === title", arg=f"{step.number} {title}")
     wait_until_drawn(page)
@@ -183,33 +183,33 @@ def test_the_dialog_fits_a_phone(visit: NewVisit) -> None:
 
 def test_marks_follow_the_page(visit: NewVisit) -> None:
     """A page that is drawn again is read again; no mark of the page before stays."""
-    page = visit().open("attention", lang="en")
-    marked(page, words("en")("attention.part.head"))
+    page = visit().open("tokens", lang="en")
+    marked(page, words("en")("tokens.part.tokenizer"))
     before = page.title()
     page.keyboard.press("[")
     page.wait_for_function("before => document.title !== before", arg=before)
     wait_until_drawn(page)
-    page.wait_for_function(f"text => !({MARKED})().includes(text)", arg=words("en")("attention.part.head"))
+    page.wait_for_function(f"text => !({MARKED})().includes(text)", arg=words("en")("tokens.part.tokenizer"))
     assert page.evaluate(MARKED)
     assert not page.evaluate("() => [...CSS.highlights.get('glossary')].some(r => !r.startContainer.isConnected)")
 
 
 def test_code_is_shown_at_its_line_and_copied(visit: NewVisit) -> None:
     made = visit()
-    page = made.open("positions", lang="en")
+    page = made.open("tokens", lang="en")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=made.address)
     say = words("en")
-    code = page.locator("[class*=st-key-source_positions_SinusoidalPositions] details")
+    code = page.locator("[class*=st-key-source_tokens_ByteLevelBPE] details")
     code.locator("summary").click()
     first = code.locator(".line").first
-    expect(first).to_contain_text(f"class {SinusoidalPositions.__name__}")
+    expect(code.locator(".line").nth(1)).to_contain_text(f"class {ByteLevelBPE.__name__}")  # its decorator is the first
     line = int(first.get_attribute("data-n") or 0)
-    text = (registry.ROOT / "llmkit/parts/positions.py").read_text(encoding="utf-8")
+    text = (registry.ROOT / "llmkit/tokens/byte_level_bpe.py").read_text(encoding="utf-8")
     assert text.splitlines()[line - 1] == first.inner_text()
-    expect(code.get_by_text(say("source.place", path="llmkit/parts/positions.py", line=line))).to_be_visible()
+    expect(code.get_by_text(say("source.place", path="llmkit/tokens/byte_level_bpe.py", line=line))).to_be_visible()
     code.get_by_role("button", name=say("source.where")).click()
     expect(code.get_by_role("button", name=say("source.copied"))).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == f"llmkit/parts/positions.py:{line}"
+    assert page.evaluate("navigator.clipboard.readText()") == f"llmkit/tokens/byte_level_bpe.py:{line}"
     code.get_by_role("button", name=say("source.whole")).click()
     shown = code.locator(".line").all_inner_texts()
     assert [one.rstrip("\n") for one in shown] == text.splitlines()
