@@ -13,6 +13,7 @@ from components.prompts_engine import Sent
 from components.theme import ACCENT, QUIET
 from lessons import Words
 from llmkit.tokens import glyphs
+from llmkit.tokens.pieces import join
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -129,7 +130,8 @@ def prompt(sent: Sent, say: Words) -> str:
     )
     if any(encoding.special):
         key += f'<span class="pt pt-template pt-special">{escape(say("prompts.role.special"))}</span>'
-    tokens = [_token(sent, at) for at in range(min(len(encoding), SHOWN_TOKENS))]
+    groups = [(start, end) for start, end in encoding.groups if end <= SHOWN_TOKENS]
+    tokens = [_token(sent, start) if end == start + 1 else _character(sent, start, end) for start, end in groups]
     more = ""
     if len(encoding) > SHOWN_TOKENS:
         more = f'<p class="note">{escape(say("prompts.template.more", shown=SHOWN_TOKENS, n=len(encoding)))}</p>'
@@ -181,10 +183,6 @@ def _said(say: Words, names: Sequence[str]) -> list[str]:
 
 def _token(sent: Sent, at: int) -> str:
     """One token: blanks and controls made visible, a line break both marked and made."""
-    role, shot = sent.roles[at], sent.shots[at]
-    classes = f"pt pt-{role}" + (" pt-other" if role == "shot" and shot is not None and shot % 2 else "")
-    if sent.encoding.special[at]:
-        classes += " pt-special"
     shown = ""
     for glyph in glyphs(sent.encoding.token_bytes[at]):
         text = escape(glyph.shown)
@@ -196,7 +194,21 @@ def _token(sent: Sent, at: int) -> str:
             shown += f'<span class="pt-mark">{text}</span><wbr>'
         else:
             shown += f'<span class="pt-mark">⟨{text}⟩</span>'
-    return f'<span class="{classes}">{shown}</span>'
+    return f'<span class="{_classes(sent, at)}">{shown}</span>'
+
+
+def _character(sent: Sent, start: int, end: int) -> str:
+    """Tokens that share a character: the character, each token's bytes above it."""
+    parts = sent.encoding.token_bytes[start:end]
+    above = "".join(f"<span>{part.hex().upper()}</span>" for part in parts)
+    whole = escape(join(parts))
+    return f'<ruby class="{_classes(sent, start)} pt-shared">{whole}<rt>{above}</rt></ruby><wbr>'
+
+
+def _classes(sent: Sent, at: int) -> str:
+    role, shot = sent.roles[at], sent.shots[at]
+    other = " pt-other" if role == "shot" and shot is not None and shot % 2 else ""
+    return f"pt pt-{role}{other}" + (" pt-special" if sent.encoding.special[at] else "")
 
 
 def _dot(run: Mapping[str, Any], name: str, say: Words) -> str:

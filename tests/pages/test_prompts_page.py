@@ -151,6 +151,17 @@ def test_every_token_of_the_prompt_is_coloured_by_its_part(standard_kit: tuple[s
     assert "</script" not in drawn
 
 
+def test_a_character_of_several_tokens_is_shown_whole_with_its_bytes(standard_kit: tuple[str, ...]) -> None:
+    choice = found.Choice(box_id=SMOL, lang="zh-TW", form="plain")
+    sent = found.sent(SMOL, found.prompt(choice, found.wordings("zh-TW")[1], 1, "鬱金香很美"))
+    drawn = picture.prompt(sent, words("zh-TW"))
+    text = re.sub(r"<rt>.*?</rt>|<[^>]*>", "", drawn)
+    assert "鬱金香很美" in text
+    assert "判斷這則評論" in text
+    assert re.search(r"鬱<rt>(<span>[0-9A-F]+</span>){2,}</rt>", drawn)
+    assert "�" not in drawn
+
+
 @pytest.mark.parametrize(
     ("typed", "code"),
     [
