@@ -79,9 +79,17 @@ def strongest_places(
 
 
 def sample_rows(
-    box: Assembled, sources: Sequence[str], *, each: int, max_tokens: int, seed: int
+    box: Assembled,
+    sources: Sequence[str],
+    *,
+    each: int,
+    max_tokens: int,
+    seed: int,
+    on_cut: Callable[[], None] = lambda: None,
 ) -> list[tuple[SampledRow, Encoding]]:
     """Draw whole texts of at most ``max_tokens`` tokens from data boxes, ``each`` from every one of them.
+
+    ``on_cut`` is called before each text is cut; what it raises ends the drawing.
 
     Raises:
         ShelfError: ``box_missing`` when a data box is not on this machine.
@@ -94,6 +102,7 @@ def sample_rows(
             text = rows[at].text
             if len(text) > 8 * max_tokens:
                 continue  # not worth cutting
+            on_cut()
             encoding = box.tokenizer.encode(text)
             if len(encoding) <= max_tokens and not all(encoding.special):
                 found.append((SampledRow(source=source, text=text), encoding))
@@ -117,8 +126,15 @@ def run(settings: Mapping[str, Any], report: "Report") -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     box = open_box(settings["box_id"], device=device)
     limit = min(settings["max_tokens"], box.config.max_seq_len)
-    report(0, settings["each"] * len(settings["sources"]))
-    drawn = sample_rows(box, settings["sources"], each=settings["each"], max_tokens=limit, seed=settings["seed"])
+    asked = settings["each"] * len(settings["sources"])
+    drawn = sample_rows(
+        box,
+        settings["sources"],
+        each=settings["each"],
+        max_tokens=limit,
+        seed=settings["seed"],
+        on_cut=lambda: report(0, asked),
+    )
     total = len(drawn)
     found = strongest_places(
         box, [encoding for _, encoding in drawn], top=settings["top"], on_read=lambda done: report(done, total)

@@ -130,5 +130,10 @@ def test_a_cancelled_job_stops_reading(folder: Path, reviews: None) -> None:
     def stop(_: int) -> None:
         raise StoppedError
 
+    def stop_at_once() -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        sample_rows(box, ["a"], each=3, max_tokens=50, seed=1, on_cut=stop_at_once)
     with pytest.raises(StoppedError):
         strongest_places(box, [box.tokenizer.encode(text) for text in TEXTS], top=1, on_read=stop)
