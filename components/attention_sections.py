@@ -17,7 +17,7 @@ from components.frame import Page
 from components.source import draw_source
 
 _CHOSEN = "attention_head"
-"""Where this session keeps the layer and head that were chosen here; the explorer keeps them in the address."""
+"""Where this session keeps the layer and head that were chosen here; the address keeps them, too."""
 
 
 def draw_explorer(page: Page) -> tuple[int, int]:
@@ -86,6 +86,7 @@ def _settle() -> None:
     chosen, token = state.get("chosen"), state.get("token")
     if chosen:
         st.session_state[_CHOSEN] = ".".join(str(int(at)) for at in chosen)
+        st.query_params["head"] = st.session_state[_CHOSEN]  # with the layer, or the one would undo the other
         place.go(layer=int(chosen[0]))
     if token is not None:
         place.go(token=int(token))

@@ -181,6 +181,12 @@ def test_any_head_in_the_address_is_one_that_the_box_has(open_page: OpenPage, as
     assert head < 6
 
 
+def test_a_layer_that_was_chosen_elsewhere_is_opened_here(open_page: OpenPage) -> None:
+    app = open_page("attention", lang="en", box=BOX, sentence=SENTENCE, head="2.3", layer="4", token="1")
+    assert not app.exception
+    assert words("en")("attention.steps.title", layer=4, head=3) in [header.value for header in app.header]
+
+
 def test_switching_off_says_what_it_costs_and_can_be_undone(open_page: OpenPage) -> None:
     app = open_page("attention", lang="en", box=BOX, sentence=SENTENCE, head="0.1")
     app.button(key="attention_off_this").click().run()
