@@ -44,25 +44,6 @@ def heat(values: Floats, *, x: str, y: str, height: int = 420, scale: str = SCAL
     return figure.update_layout(height=height)
 
 
-def line(values: Floats, *, x: str, y: str, marked: int) -> go.Figure:
-    """Draw one number a position, one place marked: [N]."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        go.Scatter(
-            x=np.arange(len(values)),
-            y=np.asarray(values, dtype=np.float32),
-            mode="lines",
-            line={"color": ACCENT, "width": 4},
-            hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-        )
-    )
-    figure.add_vline(x=marked, line={"color": QUIET, "width": 2, "dash": "dash"})
-    figure.update_xaxes(title={"text": x})
-    figure.update_yaxes(title={"text": y})
-    return figure.update_layout(height=300, showlegend=False)
-
-
 def bars(groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *, x: str, digits: int = 3) -> go.Figure:
     """Draw bars from left to right, one group of values a label; the last group in the accent colour.
 

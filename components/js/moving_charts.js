@@ -103,9 +103,10 @@ function heatOn({ canvas, room }) {
     const outline = (i, j, many, weight) => {
       pen.strokeStyle = rgb(look.ink);
       pen.lineWidth = weight;
-      pen.strokeRect(named + j * box.cell, above + i * box.line, many * box.cell, box.line);
+      const pad = box.line < 10 && many > 1 ? 3 : 0; // a frame must not hide the row that it is about
+      pen.strokeRect(named + j * box.cell, above + i * box.line - pad, many * box.cell, box.line + 2 * pad);
     };
-    if (row !== undefined) outline(row, 0, columns, 4);
+    if (row !== undefined) outline(row, 0, columns, box.line < 10 ? 2 : 4);
     if (over) outline(over[0], over[1], 1, 3);
     if (mark) {
       const middle = [named + (mark[1] + 0.5) * box.cell, above + (mark[0] + 0.5) * box.line];

@@ -28,9 +28,9 @@ function paintFamily({ canvas, room }) {
       if (colours !== look) images.clear();
       colours = look;
       const layer = layerAt(values), gap = 8, strip = 20, wide = room();
-      size = clamp(Math.floor(wide / data.heads) - gap, 58, 118);
-      const columns = Math.max(1, Math.min(data.heads, Math.floor((wide + gap) / (size + gap))));
-      const tall = size + strip + 24, rows = Math.ceil(data.heads / columns);
+      size = clamp(Math.floor(wide / data.heads) - gap, 48, 118);
+      const rows = Math.ceil(data.heads / clamp(Math.floor((wide + gap) / (size + gap)), 1, data.heads));
+      const columns = Math.ceil(data.heads / rows), tall = size + strip + 24;
       const pen = prepare(canvas, columns * (size + gap), rows * tall);
       pen.imageSmoothingEnabled = false;
       spots = [];
