@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,11 +30,15 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return open_folder(folder, dtype=torch.float64)
 
 
+@cache
+def opened(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, local_files_only=True).eval()
+
+
 def reference(folder: Path, ids: tuple[int, ...], answer: tuple[int, ...]) -> float:
     """The answer's summed log-probability, the whole text read at once by the reference."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, local_files_only=True).eval()
     with torch.no_grad():
-        logits = model(torch.tensor([ids + answer])).logits[0].log_softmax(-1)
+        logits = opened(folder)(torch.tensor([ids + answer])).logits[0].log_softmax(-1)
     return sum(float(logits[len(ids) + at - 1, token]) for at, token in enumerate(answer))
 
 
@@ -135,9 +141,8 @@ def test_the_last_token_of_an_answer_needs_no_place(box: Assembled) -> None:
 
 
 def reference_last(box: Assembled, ids: tuple[int, ...], token: int) -> float:
-    model = AutoModelForCausalLM.from_pretrained(box.folder, dtype=torch.float64, local_files_only=True).eval()
     with torch.no_grad():
-        return float(model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)[token])
+        return float(opened(box.folder)(torch.tensor([ids])).logits[0, -1].log_softmax(-1)[token])
 
 
 def test_an_empty_answer_and_an_empty_text_are_refused() -> None:

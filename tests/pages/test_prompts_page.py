@@ -95,6 +95,28 @@ def test_what_ran_is_what_is_said(open_page: OpenPage, standard_kit: tuple[str, 
     assert f"{costs[0]['seconds']:.2f} s" in text
 
 
+def test_what_has_run_so_far_is_drawn(
+    open_page: OpenPage, standard_kit: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = found.recorded(found.Choice(box_id=SMOL, lang="en", form="plain"))
+    assert shipped is not None
+    partial = {**shipped.result, "runs": shipped.result["runs"][:3]}
+    going = Job(
+        id=f"few_shot-{'1' * 16}", kind="few_shot", settings={}, state="running", done=3, total=48, partial=partial
+    )
+    monkeypatch.setattr(jobs, "find", lambda kind, _: going if kind == "few_shot" else None)
+    monkeypatch.setattr(jobs, "get", lambda _: going)
+    monkeypatch.setattr(jobs, "log", lambda _: "")
+    app = open_page("prompts", lang="en", box=BOX)
+    assert not app.exception
+    assert not app.error
+    say = words("en")
+    first = found.medians(partial["runs"])
+    assert say("prompts.accuracy.one", shots=1, share=f"{first[1]:.0%}") in seen(app)
+    assert say("prompts.accuracy.one", shots=16, share="").strip() not in seen(app)
+    assert done(app)[0] == "open"
+
+
 def test_the_check_is_answered_by_what_ran(
     open_page: OpenPage, standard_kit: tuple[str, ...], ran: dict[str, Any]
 ) -> None:
