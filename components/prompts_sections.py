@@ -53,7 +53,7 @@ def draw_choice(page: Page) -> Choice | None:
     choice = Choice(box_id=box_id, lang=lang, form="chat" if form == "chat" else "plain")
     if not instruct:
         draw_note(page.say("prompts.base", box=box_id, limit=found.facts(box_id).limit))
-    elif box_id != bench.box_id:
+    elif box_id != bench.box_id and own.config.causal:
         draw_note(page.say("prompts.other_box", own=bench.box_id, box=box_id))
     if choice.lang != "en":
         draw_note(page.say("prompts.english"))
