@@ -7,7 +7,7 @@ function buildAdds(root) {
   const targetLabel = make("label", {}, targetName, targetSelect), rivalLabel = make("label", {}, rivalName, rivalSelect);
   const sum = make("p", { class: "readout" }), told = make("p", { class: "pointed", "aria-live": "polite" });
   const canvas = make("canvas", { class: "adds" }), hint = make("p", { class: "hint" });
-  view.append(make("div", { class: "controls" }, make("label", {}, tokenName, tokenText, tokenInput), targetLabel, rivalLabel), sum, told, make("div", { class: "scroll" }, canvas), hint);
+  view.append(make("div", { class: "controls" }, make("label", {}, tokenName, tokenText, tokenInput), targetLabel, rivalLabel), sum, told, make("div", { class: "scroll", tabindex: "0" }, canvas), hint);
   root.append(view);
 
   let data = null, values, wholes, index, token = 0, target = 0, rival = -1, spots = [], focus = null;

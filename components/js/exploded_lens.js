@@ -4,7 +4,7 @@ function buildLens(root) {
   const view = make("div", { class: "view", role: "application", tabindex: "0" });
   const legend = make("div", { class: "legend" }), readout = make("p", { class: "readout", "aria-live": "polite" });
   const list = make("ol", { class: "top" });
-  const canvas = make("canvas", { class: "grid" }), scroll = make("div", { class: "scroll" }, canvas), hint = make("p", { class: "hint" });
+  const canvas = make("canvas", { class: "grid" }), scroll = make("div", { class: "scroll", tabindex: "0" }, canvas), hint = make("p", { class: "hint" });
   view.append(legend, readout, list, scroll, hint);
   root.append(view);
 

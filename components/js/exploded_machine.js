@@ -18,7 +18,7 @@ function buildMachine(root) {
     readout,
     make("div", { class: "bench" },
       make("div", { class: "tower" }, drawing),
-      make("div", { class: "side" }, barsTitle, bars, mapTitle, make("div", { class: "scroll" }, map), pointed, hint)),
+      make("div", { class: "side" }, barsTitle, bars, mapTitle, make("div", { class: "scroll", tabindex: "0" }, map), pointed, hint)),
   );
   root.append(view);
 

@@ -201,7 +201,7 @@ function makeDialog(data, { mentioned }) {
   const entry = make("article", { "aria-live": "polite", tabindex: "0", "aria-label": words.title });
   const close = make("button", { type: "button", class: "close", "aria-label": words.close }, "×");
   const dialog = make("dialog", { "aria-labelledby": "glossary-title" },
-    make("header", {}, make("h1", { id: "glossary-title" }, words.title), close), field, told,
+    make("header", {}, make("h2", { id: "glossary-title" }, words.title), close), field, told,
     make("div", { class: "columns" }, list, entry));
   let shown = [];
   let chosen = null;
