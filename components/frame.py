@@ -260,7 +260,7 @@ def plain(value: object) -> str:
 
 def _times(count: object) -> str:
     """Return a count as a parts list prints it, a dash where nobody has counted yet."""
-    return "–" if count is None else f"{count}×"
+    return f"{count:,}×" if isinstance(count, int) else "–"
 
 
 def done_steps() -> frozenset[str]:

@@ -12,11 +12,11 @@ import pandas as pd
 import streamlit as st
 
 from components import engine
-from components import how_engine as found
+from components import how_answers as found
 from components.charts import bars, heat
 from components.figure import draw_note
 from components.frame import Page, section
-from components.how_engine import Share
+from components.how_answers import Share
 from components.job_panel import draw_job
 from components.theme import ACCENT, QUIET
 

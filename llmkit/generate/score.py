@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmkit.generate.decode import require_next_token
 from llmkit.generate.errors import GenerateError
-from llmkit.parts import Block, KVCache, Transformer
+from llmkit.parts import KVCache
 from llmkit.reference import Assembled
 from llmkit.tokens import Tokenizer
 
@@ -99,7 +99,7 @@ def read_prefix(box: Assembled, ids: Sequence[int], *, after: Prefix | None = No
     cache = _fork(after.cache, seq_len=shared) if after is not None else KVCache()
     if shared < len(ids):
         with torch.inference_mode():
-            _headless(box.model)(torch.tensor([ids[shared:]], device=box.device), cache=cache)
+            box.model.with_parts(unembedding=None)(torch.tensor([ids[shared:]], device=box.device), cache=cache)
     return Prefix(ids=ids, cache=cache)
 
 
@@ -183,7 +183,7 @@ def _score(
     padded = torch.tensor([row.ids + (0,) * (longest - len(row.ids)) for row in batch], device=box.device)  # [B, T]
     cache = _fork(prefix.cache, seq_len=len(prefix.ids), batch=len(batch))
     with torch.inference_mode():
-        hidden = _headless(box.model)(padded, cache=cache)  # [B, T, d_model]
+        hidden = box.model.with_parts(unembedding=None)(padded, cache=cache)  # [B, T, d_model]
         for number, row in enumerate(batch):
             question = questions[row.question]
             first = len(question.ids) - 1  # predicts an answer's first token
@@ -219,21 +219,6 @@ def _fork(cache: KVCache, *, seq_len: int, batch: int = 1) -> KVCache:
         fork.keys = {layer: k[:, :, :seq_len].expand(batch, -1, -1, -1) for layer, k in cache.keys.items()}
         fork.values = {layer: v[:, :, :seq_len].expand(batch, -1, -1, -1) for layer, v in cache.values.items()}
     return fork
-
-
-def _headless(model: Transformer) -> Transformer:
-    """The same machine, ending in hidden states: logits of every token of a long prompt would be thrown away."""
-    return Transformer(
-        embedding=model.embedding,
-        positions=model.positions,
-        segments=model.segments,
-        norm_embeddings=model.norm_embeddings,
-        blocks=[cast(Block, block) for block in model.layers],
-        norm_final=model.norm_final,
-        unembedding=None,
-        causal=model.causal,
-        max_seq_len=model.max_seq_len,
-    )
 
 
 def _require(box: Assembled, prefix: Prefix, question: Question) -> None:

@@ -1,6 +1,7 @@
 """The whole engine: token plate, position label, N blocks, final norm, unembedding."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,30 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(blocks)
         self.norm_final, self.unembedding = norm_final, unembedding
         self.causal, self.max_seq_len = causal, max_seq_len
+
+    def with_parts(self, **exchanged: Any) -> "Transformer":
+        """The same machine with some parts exchanged, by the names of the arguments above; this one stays as it is.
+
+        All other parts are shared, not copied.
+
+        >>> from llmkit.parts import assemble, gpt2
+        >>> whole = assemble(gpt2(vocab_size=100, d_model=8, n_layers=2, n_heads=2, max_seq_len=16))
+        >>> headless = whole.with_parts(unembedding=None)
+        >>> headless.unembedding is None, headless.embedding is whole.embedding
+        (True, True)
+        """
+        parts = {
+            "embedding": self.embedding,
+            "positions": self.positions,
+            "segments": self.segments,
+            "norm_embeddings": self.norm_embeddings,
+            "blocks": list(self.layers),
+            "norm_final": self.norm_final,
+            "unembedding": self.unembedding,
+            "causal": self.causal,
+            "max_seq_len": self.max_seq_len,
+        }
+        return Transformer(**{**parts, **exchanged})
 
     def forward(
         self,

@@ -3,14 +3,13 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import regex
 import torch
 from numpy.typing import NDArray
 
-from llmkit.parts import Block, Positions, Tap, Transformer, untouched
+from llmkit.parts import Positions, Tap, Transformer, untouched
 from llmkit.reference import Assembled
 from llmkit.tokens import Encoding
 from llmkit.trace.trace import Recorder, Value
@@ -95,17 +94,7 @@ def shuffle_words(encoding: Encoding, *, seed: int) -> tuple[int, ...]:
 
 def without_positions(model: Transformer) -> Transformer:
     """Return the same machine with its positional encoding left out; every other part is shared, none is changed."""
-    return Transformer(
-        embedding=model.embedding,
-        positions=Positions(),
-        segments=model.segments,
-        norm_embeddings=model.norm_embeddings,
-        blocks=[cast(Block, block) for block in model.layers],
-        norm_final=model.norm_final,
-        unembedding=model.unembedding,
-        causal=model.causal,
-        max_seq_len=model.max_seq_len,
-    )
+    return model.with_parts(positions=Positions())
 
 
 def read_in_order(

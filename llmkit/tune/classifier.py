@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from llmkit.parts import Block, Transformer
+from llmkit.parts import Transformer
 from llmkit.reference import Assembled
 
 Pooling = Literal["mean", "last"]
@@ -65,25 +65,9 @@ def build_classifier(box: Assembled, *, n_labels: int, seed: int) -> Classifier:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = copy.deepcopy(body_of(box))
+        body = copy.deepcopy(box.model.with_parts(unembedding=None))
         classifier = Classifier(body, n_labels=n_labels, pooling="last" if box.config.causal else "mean")
     return classifier.to(device=box.device, dtype=torch.float32)
-
-
-def body_of(box: Assembled) -> Transformer:
-    """The box's transformer without its unembedding; its parts are the box's own."""
-    model = box.model
-    return Transformer(
-        embedding=model.embedding,
-        positions=model.positions,
-        segments=model.segments,
-        norm_embeddings=model.norm_embeddings,
-        blocks=[cast(Block, block) for block in model.layers],
-        norm_final=model.norm_final,
-        unembedding=None,
-        causal=model.causal,
-        max_seq_len=model.max_seq_len,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from llmkit.reference import Assembled, BoxError, open_box
 from llmkit.reference.naming import to_reference
 from llmkit.shelf.store import MANIFEST
-from llmkit.tune.classifier import Classifier, body_of
+from llmkit.tune.classifier import Classifier
 from llmkit.tune.errors import TuneError
 
 HEAD, NOTE = "classifier.safetensors", "classifier.json"
@@ -84,7 +84,7 @@ def open_classifier(box_id: str, *, device: str = "cpu") -> TunedBox:
         if pooling not in ("mean", "last"):
             raise ValueError(f"pooling {pooling}")
         with torch.random.fork_rng(devices=[]):
-            classifier = Classifier(body_of(box), n_labels=len(labels), pooling=pooling)
+            classifier = Classifier(box.model.with_parts(unembedding=None), n_labels=len(labels), pooling=pooling)
         classifier.head.load_state_dict({name.removeprefix("classifier."): tensor for name, tensor in head.items()})
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise BoxError("box_broken", box=box_id, detail=f"{NOTE}: {type(error).__name__}") from error

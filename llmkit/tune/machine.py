@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ class Machine:
 
     Args:
         cpu: the processor's name. cores: how many the system shows. threads: how many torch computes with.
-        system: the operating system. python, torch: versions.
+        system: the operating system. python, torch: versions. date: the day on which it was described, as ISO 8601.
     """
 
     cpu: str
@@ -24,6 +25,7 @@ class Machine:
     system: str
     python: str
     torch: str
+    date: str
 
 
 def describe_machine() -> Machine:
@@ -35,4 +37,5 @@ def describe_machine() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         torch=torch.__version__,
+        date=time.strftime("%F"),
     )

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components import engine, how_uses
+from components import how_answers as answers
 from components import how_engine as found
 from components.badge import Badge
 from components.engine import Made
@@ -148,7 +149,7 @@ def test_another_line_and_the_own_sentence_can_be_played(open_page: OpenPage) ->
 def test_boxes_that_are_not_here_are_named(open_page: OpenPage, own_home: Path) -> None:
     app = open_page("how", lang="en", box=BOX, sentence=SENTENCE)
     assert not app.exception
-    missing = [words("en")("how.missing", box=box) for box in (found.INSTRUCT, found.ENCODER)]
+    missing = [words("en")("how.missing", box=box) for box in (answers.INSTRUCT, answers.ENCODER)]
     assert [info.value for info in app.info] == [missing[0], missing[1], missing[0]]
 
 
@@ -159,10 +160,10 @@ def test_what_the_reasoning_job_found_is_counted(
     rows[0]["right"] = True
     result = Made(value={"rows": rows}, badge=Badge.cached())
     monkeypatch.setattr(how_uses, "draw_job", lambda *args, **kwargs: result)
-    monkeypatch.setattr(found, "instruct_box", lambda box_id: BOX)
+    monkeypatch.setattr(answers, "instruct_box", lambda box_id: BOX)
     app = open_page("how", lang="en", box=BOX, sentence=SENTENCE)
     assert not app.exception
-    counts = found.count_right(rows)
+    counts = answers.count_right(rows)
     assert [(one.kind, one.way, one.n) for one in counts] == [
         (kind, way, 2) for kind in ("arithmetic", "logic") for way in ("plain", "steps")
     ]
@@ -185,7 +186,7 @@ def test_the_comparison_is_mcnemar_s_exact_test(gained: int, lost: int) -> None:
     ]
     p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     expected = "unclear" if p >= 0.05 else "helped" if gained > lost else "hurt"
-    assert found.compare(rows) == (expected, gained, lost)
+    assert answers.compare(rows) == (expected, gained, lost)
 
 
 @pytest.mark.registry
@@ -208,7 +209,7 @@ def test_the_template_makes_the_difference(open_page: OpenPage, standard_kit: tu
     app = open_page("how", lang="en", box=BOX, sentence=SENTENCE)
     app = app.button(key="how_ask").click().run()
     assert not app.exception
-    asked = found.ask(words("en")("how.tune.example"), found.INSTRUCT).value
+    asked = answers.ask(words("en")("how.tune.example"), answers.INSTRUCT).value
     assert "<|im_start|>" in asked["chat"].sent
     assert "Paris" in asked["chat"].wrote
     assert asked["chat"].ended
