@@ -258,9 +258,9 @@ def plain(value: object) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:])", r"\\\1", str(value)[:200])
 
 
-def _times(count: object) -> str:
+def _times(count: int | None) -> str:
     """Return a count as a parts list prints it, a dash where nobody has counted yet."""
-    return f"{count:,}×" if isinstance(count, int) else "–"
+    return "–" if count is None else f"{count:,}×"
 
 
 def done_steps() -> frozenset[str]:
