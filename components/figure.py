@@ -12,7 +12,7 @@ import streamlit as st
 from components.badge import Badge
 from components.theme import plotly_layout
 from lessons import Words
-from llmkit.tune.safe_cell import safe_cell
+from llmkit.tune.data.safe_cell import safe_cell
 
 if TYPE_CHECKING:
     import pandas as pd

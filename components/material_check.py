@@ -21,7 +21,7 @@ from components.material_pile import mendings
 from components.theme import ACCENT, QUIET
 
 if TYPE_CHECKING:
-    from llmkit.tune.data_checks import Finding
+    from llmkit.tune.data.checks import Finding
 
 SIGNS = {"error": ":material/dangerous:", "warn": ":material/warning:", "note": ":material/info:"}
 SHOWN_CLASSES = 12

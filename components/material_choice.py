@@ -11,10 +11,10 @@ _QUERY = "data"
 def current_data() -> str | None:
     """Return the id of the prepared set that was chosen in this session, else in the address; None where none is.
 
-    A set that is no longer on this machine counts as none. Open it with `llmkit.tune.prepared.open_prepared`.
+    A set that is no longer on this machine counts as none. Open it with `llmkit.tune.data.prepared.open_prepared`.
     """
-    from llmkit.tune.data_errors import DataError
-    from llmkit.tune.prepared import about_prepared
+    from llmkit.tune.data.errors import DataError
+    from llmkit.tune.data.prepared import about_prepared
 
     asked = st.session_state.get(_DATA) or st.query_params.get(_QUERY)
     if not asked:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmkit.tune.box_facts import BoxFacts, BoxSpeed
-    from llmkit.tune.data_checks import Finding
-    from llmkit.tune.data_columns import Columns
-    from llmkit.tune.dataset import Table
-    from llmkit.tune.source import Reading
-    from llmkit.tune.split import Part
+    from llmkit.tune.data.checks import Finding
+    from llmkit.tune.data.columns import Columns
+    from llmkit.tune.data.dataset import Table
+    from llmkit.tune.data.source import Reading
+    from llmkit.tune.data.split import Part
 
 Shares = tuple[float, float, float]
 
@@ -86,7 +86,7 @@ def speed(box_id: str, fingerprint: str, sentence: str, device: str) -> BoxSpeed
 
 def table(source: str, reading: Reading) -> Made[Table]:
     """Return a source as a table."""
-    from llmkit.tune.source import fingerprint
+    from llmkit.tune.data.source import fingerprint
 
     return _table(source, fingerprint(source), reading)
 
@@ -99,7 +99,7 @@ def pile_table(pile: Pile) -> Table:
 @engine.remembered(max_entries=8)
 def guessed(source: str, fingerprint: str, reading: Reading) -> Columns:
     """Return which columns hold text and label, as far as can be guessed."""
-    from llmkit.tune.data_columns import guess_columns
+    from llmkit.tune.data.columns import guess_columns
 
     return guess_columns(_table(source, fingerprint, reading).value)
 
@@ -107,7 +107,7 @@ def guessed(source: str, fingerprint: str, reading: Reading) -> Columns:
 @engine.remembered(max_entries=24)
 def frame(pile: Pile) -> pd.DataFrame:
     """Return the rows of a pile after its mendings."""
-    from llmkit.tune.data_mend import MENDINGS
+    from llmkit.tune.data.mend import MENDINGS
 
     if not pile.mendings:
         return pile_table(pile).frame
@@ -124,14 +124,14 @@ def frame(pile: Pile) -> pd.DataFrame:
 @engine.remembered(max_entries=24)
 def labels(pile: Pile) -> pd.Series[str]:
     """Return each row's label, None where there is none."""
-    from llmkit.tune.data_columns import labels_of
+    from llmkit.tune.data.columns import labels_of
 
     return labels_of(frame(pile).value, pile.columns)
 
 
 @engine.remembered(max_entries=24)
 def _findings(pile: Pile, box_id: str, fingerprint: str, context: int, counted: bool) -> tuple[Finding, ...]:
-    from llmkit.tune.data_checks import check
+    from llmkit.tune.data.checks import check
 
     found = lengths(pile, box_id) if counted else None
     return check(
@@ -189,7 +189,7 @@ def characters(pile: Pile) -> int:
 
 @engine.remembered(max_entries=8)
 def _counted(pile: Pile, box_id: str, fingerprint: str) -> NDArray[np.int32]:
-    from llmkit.tune.data_checks import token_lengths
+    from llmkit.tune.data.checks import token_lengths
 
     counts = token_lengths(frame(pile).value[pile.columns.text], open_tokenizer(box_id))
     return np.asarray(counts, dtype=np.int32)
@@ -198,7 +198,7 @@ def _counted(pile: Pile, box_id: str, fingerprint: str) -> NDArray[np.int32]:
 @engine.remembered(max_entries=8)
 def _from_job(job_id: str) -> NDArray[np.int32]:
     from llmkit import jobs
-    from llmkit.tune.data_lengths import FILE
+    from llmkit.tune.data.lengths import FILE
 
     with np.load(jobs.folder(job_id) / FILE) as file:
         found: NDArray[np.int32] = file["lengths"]
@@ -208,7 +208,7 @@ def _from_job(job_id: str) -> NDArray[np.int32]:
 @engine.remembered(max_entries=24)
 def _lengths(pile: Pile, box_id: str, fingerprint: str) -> NDArray[np.int32]:
     """The tokens of what the mendings have left: only texts that a mending rewrote are counted again."""
-    from llmkit.tune.data_checks import token_lengths
+    from llmkit.tune.data.checks import token_lengths
 
     raw_frame, raw = frame(pile.raw).value, _raw_lengths(pile, box_id)
     now = frame(pile).value
@@ -224,7 +224,7 @@ def _lengths(pile: Pile, box_id: str, fingerprint: str) -> NDArray[np.int32]:
 @engine.remembered(max_entries=16)
 def split(pile: Pile, seed: int, shares: Shares) -> tuple[Part, ...]:
     """Return where each row of a pile belongs."""
-    from llmkit.tune.split import split as deal
+    from llmkit.tune.data.split import split as deal
 
     texts = [text or "" for text in frame(pile).value[pile.columns.text]]
     return deal(texts, list(labels(pile).value), seed=seed, shares=shares)
@@ -236,7 +236,7 @@ def repeated(pile: Pile) -> tuple[int, int]:
 
     Case, blanks, width and punctuation do not count.
     """
-    from llmkit.tune.data_checks import normalise
+    from llmkit.tune.data.checks import normalise
 
     counts = Counter(normalise(text) for text in frame(pile).value[pile.columns.text] if text and text.strip())
     return sum(counts.values()) - len(counts), len(frame(pile).value)
@@ -244,6 +244,6 @@ def repeated(pile: Pile) -> tuple[int, int]:
 
 @engine.remembered(max_entries=8)
 def _table(source: str, fingerprint: str, reading: Reading) -> Table:
-    from llmkit.tune.source import open_source
+    from llmkit.tune.data.source import open_source
 
     return open_source(source, reading)

@@ -16,13 +16,13 @@ from components.frame import Page, section
 from components.material_engine import Pile
 
 if TYPE_CHECKING:
-    from llmkit.tune.data_columns import Columns
-    from llmkit.tune.dataset import Table
-    from llmkit.tune.source import Reading
+    from llmkit.tune.data.columns import Columns
+    from llmkit.tune.data.dataset import Table
+    from llmkit.tune.data.source import Reading
 
 KINDS = ("box", "file", "paste")
 LIMIT_MB = 50
-"""Megabytes of a file; `llmkit.tune.dataset.MAX_BYTES` and `.streamlit/config.toml` say the same."""
+"""Megabytes of a file; `llmkit.tune.data.dataset.MAX_BYTES` and `.streamlit/config.toml` say the same."""
 
 PAGE_ROWS = 8
 CELL = 300
@@ -50,7 +50,7 @@ def draw_pile(page: Page) -> Pile | None:
         return None
     columns = _draw_columns(page, made.value, source, reading)
     page.count("part.row", len(made.value))
-    from llmkit.tune.source import fingerprint
+    from llmkit.tune.data.source import fingerprint
 
     pile = Pile(source=source, fingerprint=fingerprint(source), reading=reading, columns=columns)
     pile = replace(pile, mendings=tuple(mendings(pile)))
@@ -83,7 +83,7 @@ def _draw_source(page: Page) -> str | None:
     (_draw_upload if kind == "file" else _draw_paste)(page)
     kept: str | None = st.session_state.get(place)
     if kept and st.button(page.say("material.pile.forget"), key="material_forget", type="tertiary"):
-        from llmkit.tune.source import forget_file
+        from llmkit.tune.data.source import forget_file
 
         forget_file(kept)
         st.session_state.pop(place)
@@ -118,7 +118,7 @@ def _draw_upload(page: Page) -> None:
     if given is None:
         return
     if st.session_state.get("_material_upload_id") != given.file_id:
-        from llmkit.tune.source import keep_file
+        from llmkit.tune.data.source import keep_file
 
         st.session_state.pop(_FILE, None)
         with page.guard():
@@ -129,7 +129,7 @@ def _draw_upload(page: Page) -> None:
 def _draw_paste(page: Page) -> None:
     text = st.text_area(page.say("material.pile.paste"), key="material_paste", persist_state="session", height=180)
     if st.button(page.say("material.pile.use"), key="material_use", disabled=not text) and text:
-        from llmkit.tune.source import keep_file
+        from llmkit.tune.data.source import keep_file
 
         st.session_state.pop(_PASTED, None)
         with page.guard():
@@ -139,8 +139,8 @@ def _draw_paste(page: Page) -> None:
 
 def _draw_reading(page: Page, source: str) -> tuple[Reading, Made[Table] | None]:
     """Say how the file was read, and let the learner read it otherwise."""
-    from llmkit.tune.source import Reading
-    from llmkit.tune.text_encoding import CODECS
+    from llmkit.tune.data.encoding import CODECS
+    from llmkit.tune.data.source import Reading
 
     if not source.startswith("file:"):
         return Reading(), found.table(source, Reading())
@@ -203,8 +203,8 @@ def _say_how(page: Page, table: Table) -> None:
 
 def _draw_columns(page: Page, table: Table, source: str, reading: Reading) -> Columns:
     """Choose the columns of text and label, and where a rating turns."""
-    from llmkit.tune.data_columns import Columns, guess_threshold
-    from llmkit.tune.source import fingerprint
+    from llmkit.tune.data.columns import Columns, guess_threshold
+    from llmkit.tune.data.source import fingerprint
 
     guess = found.guessed(source, fingerprint(source), reading).value
     key, say, names = f"{source}_{hash(table.columns)}", page.say, list(table.columns)

@@ -21,8 +21,8 @@ from components.theme import ACCENT, QUIET
 from components.unbox_kit import megabytes
 
 if TYPE_CHECKING:
-    from llmkit.tune.prepared import About
-    from llmkit.tune.split import Part
+    from llmkit.tune.data.prepared import About
+    from llmkit.tune.data.split import Part
 
 SHARES: dict[str, Shares] = {"80/10/10": (0.8, 0.1, 0.1), "70/15/15": (0.7, 0.15, 0.15), "60/20/20": (0.6, 0.2, 0.2)}
 LARGEST_SEED = 9_999
@@ -40,7 +40,7 @@ MOVED = ("none", "fifth", "third", "most")
 
 def draw_split(page: Page, pile: Pile) -> None:
     """Draw the split and the button that keeps it."""
-    from llmkit.tune.split import PARTS
+    from llmkit.tune.data.split import PARTS
 
     say = page.say
     st.header(say("material.split.title"))
@@ -79,7 +79,7 @@ def draw_split(page: Page, pile: Pile) -> None:
 
 def _drawing(page: Page, counts: Counter[tuple[Part, str]]) -> go.Figure:
     """Draw the parts as bars, a stretch a class."""
-    from llmkit.tune.split import PARTS
+    from llmkit.tune.data.split import PARTS
 
     classes = Counter[str]()
     for (_, label), count in counts.items():
@@ -130,7 +130,7 @@ def _label(page: Page, label: str) -> str:
 
 def _keep(pile: Pile, seed: int, shares: Shares) -> About:
     """Write the prepared set, rows and how they were made."""
-    from llmkit.tune.prepared import PreparedRow, keep
+    from llmkit.tune.data.prepared import PreparedRow, keep
 
     rows = found.frame(pile).value
     parts, labels = found.split(pile, seed, shares).value, found.labels(pile).value
@@ -151,7 +151,7 @@ def _keep(pile: Pile, seed: int, shares: Shares) -> About:
 
 def draw_kept(page: Page) -> None:
     """List the prepared sets on this machine; one of them is what later steps work with."""
-    from llmkit.tune.prepared import prepared, remove
+    from llmkit.tune.data.prepared import prepared, remove
 
     say = page.say
     sets = prepared()
@@ -203,8 +203,8 @@ def _about(page: Page, about: About) -> str:
 
 def _csv(set_id: str) -> bytes:
     """Return a prepared set as CSV, every cell safe for a spreadsheet."""
-    from llmkit.tune.prepared import open_prepared
-    from llmkit.tune.safe_cell import write_csv
+    from llmkit.tune.data.prepared import open_prepared
+    from llmkit.tune.data.safe_cell import write_csv
 
     rows = open_prepared(set_id).rows
     return write_csv(("text", "label", "part", "row"), ((one.text, one.label, one.part, one.row) for one in rows))

@@ -10,7 +10,7 @@ from llmkit.jobs.report import Report
 Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
-    "data_lengths": "llmkit.tune.data_lengths:run",
+    "data_lengths": "llmkit.tune.data.lengths:run",
     "few_shot": "llmkit.generate.few_shot:run",
     "few_shot_one": "llmkit.generate.few_shot:run_one",
     "firing": "llmkit.trace.firing:run",

@@ -15,13 +15,13 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from llmkit import shelf
 from llmkit.jobs import Cancelled, DirectReport
 from llmkit.tokens import Tokenizer
-from llmkit.tune import data_lengths, prepared, source, split
-from llmkit.tune.data_checks import Finding, check, normalise, token_lengths
-from llmkit.tune.data_columns import Columns, guess_columns, guess_threshold, labels_of
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.data_mend import MENDINGS, apply
-from llmkit.tune.dataset import Table, from_box, read_table
-from llmkit.tune.prepared import PreparedRow
+from llmkit.tune.data import lengths, prepared, source, split
+from llmkit.tune.data.checks import Finding, check, normalise, token_lengths
+from llmkit.tune.data.columns import Columns, guess_columns, guess_threshold, labels_of
+from llmkit.tune.data.dataset import Table, from_box, read_table
+from llmkit.tune.data.errors import DataError
+from llmkit.tune.data.mend import MENDINGS, apply
+from llmkit.tune.data.prepared import PreparedRow
 
 BOTH = Columns(text="text", label="label")
 
@@ -130,18 +130,18 @@ def test_the_job_counts_and_stops(own_home: Path, tmp_path: Path) -> None:
     asked = {"encoding": None, "delimiter": None, "header": None, "sheet": None}
     job = {"source": name, "reading": asked, "text": "text", "box_id": "gpt2-starter"}
     report = DirectReport(tmp_path)
-    assert data_lengths.run(job, report) == {"rows": 1200}
+    assert lengths.run(job, report) == {"rows": 1200}
     folder = shelf.locate("gpt2-starter")
     assert folder is not None
     texts = source.open_source(name).frame["text"]
-    counted = np.load(tmp_path / data_lengths.FILE)["lengths"]
+    counted = np.load(tmp_path / lengths.FILE)["lengths"]
     np.testing.assert_array_equal(counted, token_lengths(texts, Tokenizer.from_folder(folder)))
     assert [said[:2] for said in report.said] == [(0, 1200), (500, 1200), (1000, 1200)]
     report.cancelled = True
     with pytest.raises(Cancelled):
-        data_lengths.run(job, report)
+        lengths.run(job, report)
     with pytest.raises(DataError, match="data_no_column"):
-        data_lengths.run({**job, "text": "other"}, DirectReport(tmp_path))
+        lengths.run({**job, "text": "other"}, DirectReport(tmp_path))
 
 
 def test_columns_and_thresholds_are_guessed() -> None:

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.tune import dataset, read_excel, read_parquet
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.dataset import Table, read_table, unique_names
-from llmkit.tune.safe_cell import safe_cell, write_csv
-from llmkit.tune.text_encoding import CODECS, decode
+from llmkit.tune.data import dataset, read_excel, read_parquet
+from llmkit.tune.data.dataset import Table, read_table, unique_names
+from llmkit.tune.data.encoding import CODECS, decode
+from llmkit.tune.data.errors import DataError
+from llmkit.tune.data.safe_cell import safe_cell, write_csv
 
 ROWS = [
     ("這本書很好看，我很喜歡。", "正面"),

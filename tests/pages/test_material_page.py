@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 from components.material_check import bin_edges
 from lessons import words
 from llmkit import shelf
-from llmkit.tune import prepared, source
-from llmkit.tune.split import split
+from llmkit.tune.data import prepared, source
+from llmkit.tune.data.split import split
 from tests.llmkit.random_box import random_box
 from tests.pages.conftest import OpenPage, done, seen, shown_text
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from llmkit.tune.data_errors import DataError
+from llmkit.tune.data.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,16 +93,16 @@ def read_table(
     refuse(content, name, max_bytes=max_bytes)
     ending = PurePath(name).suffix.lower().lstrip(".")
     if content.startswith(b"PAR1"):
-        from llmkit.tune.read_parquet import read_parquet
+        from llmkit.tune.data.read_parquet import read_parquet
 
         return read_parquet(content, name)
     if content.startswith(b"PK\x03\x04"):
-        from llmkit.tune.read_excel import read_excel
+        from llmkit.tune.data.read_excel import read_excel
 
         return read_excel(content, name, sheet=sheet, header=header)
     if ending in ("xlsx", "xlsm", "parquet"):
         raise DataError("data_broken", name=name, detail=ending)
-    from llmkit.tune.read_text import read_text
+    from llmkit.tune.data.read_text import read_text
 
     return read_text(content, name, ending=ending, encoding=encoding, delimiter=delimiter, header=header)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.home import home
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.split import PARTS, Part
+from llmkit.tune.data.errors import DataError
+from llmkit.tune.data.split import PARTS, Part
 
 MAX_SETS = 40
 MAX_SET_BYTES = 300_000_000

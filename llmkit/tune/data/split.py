@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from llmkit.tune.data_checks import normalise
-from llmkit.tune.data_errors import DataError
+from llmkit.tune.data.checks import normalise
+from llmkit.tune.data.errors import DataError
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

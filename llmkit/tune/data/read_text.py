@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.dataset import MAX_CELL, MAX_COLUMNS, MAX_ROWS, Format, Table, make_frame, names_columns
-from llmkit.tune.text_encoding import Decoded, decode
+from llmkit.tune.data.dataset import MAX_CELL, MAX_COLUMNS, MAX_ROWS, Format, Table, make_frame, names_columns
+from llmkit.tune.data.encoding import Decoded, decode
+from llmkit.tune.data.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|")
 NO_DELIMITER = "\x1f"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from llmkit.tune.data_checks import (
+from llmkit.tune.data.checks import (
     CONTROL,
     FEWEST_OF_A_CLASS,
     MARKUP,
@@ -14,8 +14,8 @@ from llmkit.tune.data_checks import (
     normalise,
     usual_spelling,
 )
-from llmkit.tune.data_columns import Columns, labels_of
-from llmkit.tune.dataset import Table
+from llmkit.tune.data.columns import Columns, labels_of
+from llmkit.tune.data.dataset import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,10 +3,10 @@
 import io
 from typing import Any
 
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.dataset import MAX_COLUMNS, MAX_ROWS, Table, make_frame
-from llmkit.tune.read_excel import MAX_UNPACKED
-from llmkit.tune.read_text import json_cell
+from llmkit.tune.data.dataset import MAX_COLUMNS, MAX_ROWS, Table, make_frame
+from llmkit.tune.data.errors import DataError
+from llmkit.tune.data.read_excel import MAX_UNPACKED
+from llmkit.tune.data.read_text import json_cell
 
 BATCH_ROWS = 1_000
 

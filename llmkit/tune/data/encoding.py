@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from llmkit.tune.data_errors import DataError
+from llmkit.tune.data.errors import DataError
 
 CODECS: Mapping[str, str] = {
     "UTF-8": "utf-8-sig",

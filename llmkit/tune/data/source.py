@@ -14,8 +14,8 @@ from pathlib import Path
 
 from llmkit import shelf
 from llmkit.home import home
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.dataset import Table, from_box, read_table, refuse
+from llmkit.tune.data.dataset import Table, from_box, read_table, refuse
+from llmkit.tune.data.errors import DataError
 
 MAX_FILES = 20
 MAX_FILES_BYTES = 500_000_000

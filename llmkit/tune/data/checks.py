@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import regex
 
-from llmkit.tune.data_columns import HELD_OUT, MAX_CLASSES, TRAIN, Columns, labels_of
-from llmkit.tune.dataset import Table
-from llmkit.tune.safe_cell import safe_cell
+from llmkit.tune.data.columns import HELD_OUT, MAX_CLASSES, TRAIN, Columns, labels_of
+from llmkit.tune.data.dataset import Table
+from llmkit.tune.data.safe_cell import safe_cell
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmkit.tune.data_checks import token_lengths
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.source import Reading, open_source
+from llmkit.tune.data.checks import token_lengths
+from llmkit.tune.data.errors import DataError
+from llmkit.tune.data.source import Reading, open_source
 
 if TYPE_CHECKING:
     from llmkit.jobs import Report

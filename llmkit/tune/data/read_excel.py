@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from llmkit.tune.data_errors import DataError
-from llmkit.tune.dataset import MAX_COLUMNS, MAX_ROWS, Table, make_frame, names_columns
-from llmkit.tune.read_text import json_cell
+from llmkit.tune.data.dataset import MAX_COLUMNS, MAX_ROWS, Table, make_frame, names_columns
+from llmkit.tune.data.errors import DataError
+from llmkit.tune.data.read_text import json_cell
 
 MAX_UNPACKED = 300_000_000
 """Bytes that a container may unpack to, by its own table of contents; zipfile reads no more than that says."""

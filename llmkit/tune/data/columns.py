@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmkit.tune.dataset import LABEL_NAMES, TEXT_NAMES, Table, is_number
+from llmkit.tune.data.dataset import LABEL_NAMES, TEXT_NAMES, Table, is_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""A learner's data: read, checked, mended, split and kept."""
