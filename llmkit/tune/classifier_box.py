@@ -18,8 +18,8 @@ from llmkit.reference.naming import to_reference
 from llmkit.shelf.store import MANIFEST
 from llmkit.tune.classifier import Classifier
 from llmkit.tune.errors import TuneError
+from llmkit.tune.tuned import HEAD, NOTE
 
-HEAD, NOTE = "classifier.safetensors", "classifier.json"
 _KEPT = ("*.json", "*.jinja", "*.txt", "*.model")
 """What a box holds besides weights that a box made from it needs, too: configuration, tokenizer, chat template."""
 
