@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmkit.generate.decode import require_next_token, require_prompt
+from llmkit.generate.decode import read_on, require_next_token, require_prompt
 from llmkit.parts import KVCache
 from llmkit.reference import Assembled
 
@@ -93,7 +93,7 @@ def beam_search(
     totals = torch.zeros(1, dtype=torch.float32, device=box.device)
     cache, unread = KVCache(), torch.tensor([list(prompt_ids)], device=box.device)
     for depth in range(1, room + 1):
-        logprobs = box.model(unread, cache=cache)[:, -1].float().log_softmax(-1)  # [W, V]
+        logprobs = read_on(box.model, unread, cache).float().log_softmax(-1)  # [W, V]
         candidates = _likeliest(totals, logprobs, 2 * width)
         rows: list[int] = []
         following: list[int | None] = []

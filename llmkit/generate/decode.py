@@ -5,13 +5,14 @@ Keys and values of what was read stay in a cache, so that each further token cos
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from llmkit.generate.errors import GenerateError
-from llmkit.parts import ALiBiPositions, KVCache
+from llmkit.generate.sampling import Sampling, draw, odds
+from llmkit.parts import ALiBiPositions, KVCache, Transformer
 from llmkit.reference import Assembled
 
 
@@ -49,6 +50,21 @@ def greedy(logits: Tensor, _ids: Sequence[int] = (), /) -> int:
     return int(logits.argmax())
 
 
+def sampled(sampling: Sampling) -> Choose:
+    """Return a choice by these settings, with a generator of its own that begins at their seed: one for each text.
+
+    Where nothing is drawn and nothing is pushed down, it is ``greedy``.
+    """
+    if sampling.greedy and sampling.repetition_penalty == 1:
+        return greedy
+    generator = torch.Generator().manual_seed(sampling.seed)
+
+    def choose(logits: Tensor, ids: Sequence[int], /) -> int:
+        return draw(odds(logits, sampling, ids), generator)
+
+    return choose
+
+
 def stream(
     box: Assembled,
     prompt_ids: Sequence[int],
@@ -77,7 +93,8 @@ def stream(
     """
     require_next_token(box)
     require_prompt(box, prompt_ids)
-    return _stream(box, list(prompt_ids), max_new_tokens, frozenset(stop_ids), choose)
+    ids, stops = tuple(prompt_ids), frozenset(stop_ids)
+    return continue_ids(box.model, ids, max_new_tokens=max_new_tokens, stop_ids=stops, choose=choose)
 
 
 def generate_batch(
@@ -132,18 +149,47 @@ def require_prompt(box: Assembled, prompt_ids: Sequence[int]) -> None:
 
 
 @torch.inference_mode()
-def _stream(
-    box: Assembled, ids: list[int], max_new_tokens: int, stop_ids: frozenset[int], choose: Choose
+def continue_ids(
+    model: Transformer,
+    prompt_ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    stop_ids: Collection[int] = (),
+    choose: Choose = greedy,
 ) -> Iterator[Step]:
+    """``stream`` for a model that is in no box (yet); that it predicts, and that the prompt fits, is for the caller."""
+    device, ids = model.embedding.weight.device, list(prompt_ids)
     cache, unread = KVCache(), ids
-    room = min(max_new_tokens, box.config.max_seq_len - len(ids) + 1)
-    for _ in range(room):
-        logits = box.model(torch.tensor([unread], device=box.device), cache=cache)[0, -1]  # [vocab_size]
+    for _ in range(min(max_new_tokens, model.max_seq_len - len(ids) + 1)):
+        logits = read_on(model, torch.tensor([unread], device=device), cache)[0]  # [vocab_size]
         token_id = choose(logits, ids)
         ids, unread = [*ids, token_id], [token_id]
-        yield Step(token_id=token_id, logprob=float(_wide(logits).log_softmax(-1)[token_id]))
+        yield Step(token_id=token_id, logprob=float(wide(logits).log_softmax(-1)[token_id]))
         if token_id in stop_ids:
             return
+
+
+def read_on(
+    model: Transformer,
+    input_ids: Tensor,
+    cache: KVCache,
+    *,
+    attention_mask: Tensor | None = None,
+    positions: Tensor | None = None,
+) -> Tensor:
+    """Read [B, T] tokens behind the cache's; give the logits of the last alone, [B, vocab_size].
+
+    Of a prompt nothing but its last token's logits is wanted, and in a small model they are the dearest part.
+    """
+    body = model if input_ids.shape[1] == 1 else model.with_parts(unembedding=None)
+    last: Tensor = body(input_ids, attention_mask=attention_mask, positions=positions, cache=cache)[:, -1]
+    return last if body is model else unembed(model, last)
+
+
+def unembed(model: Transformer, hidden: Tensor) -> Tensor:
+    """Final hidden states [..., d_model] → logits [..., vocab_size], of a model that has an unembedding."""
+    logits: Tensor = cast(torch.nn.Module, model.unembedding)(hidden)
+    return logits
 
 
 @torch.inference_mode()
@@ -158,7 +204,7 @@ def _stream_batch(
     rows = list(range(len(prompts))) if max_new_tokens > 0 else []
     cache, made = KVCache(), 0
     while rows:
-        last = _read(box, unread, padding, cache)  # [B, vocab_size]
+        last = read_rows(box.model, unread, padding, cache)  # [B, vocab_size]
         chosen = dict(zip(rows, last.argmax(-1).tolist(), strict=True))
         made += 1
         yield chosen
@@ -169,8 +215,8 @@ def _stream_batch(
         unread = torch.tensor([[chosen[row]] for row in rows], device=box.device)
 
 
-def _read(box: Assembled, unread: Tensor, padding: Tensor, cache: KVCache) -> Tensor:
-    """Read the next columns of all rows: [B, T] → logits of the last, [B, vocab_size].
+def read_rows(model: Transformer, unread: Tensor, padding: Tensor, cache: KVCache) -> Tensor:
+    """Read the next columns of all rows of a batch: [B, T] → logits of the last, [B, vocab_size].
 
     Args:
         padding: [B], how many columns at the left of each row are no text.
@@ -179,14 +225,14 @@ def _read(box: Assembled, unread: Tensor, padding: Tensor, cache: KVCache) -> Te
     columns = torch.arange(past + T, device=unread.device)
     real = columns >= padding[:, None]  # [B, past + T]
     positions = (columns[past:] - padding[:, None]).clamp(min=0)  # [B, T]; a row's own text begins at 0
-    logits: Tensor = box.model(
+    return read_on(
+        model,
         unread,
+        cache,
         attention_mask=real if bool(padding.any()) else None,
         # ALiBi counts distances between columns, which padding does not change
-        positions=None if isinstance(box.model.positions, ALiBiPositions) else positions,
-        cache=cache,
+        positions=None if isinstance(model.positions, ALiBiPositions) else positions,
     )
-    return logits[:, -1]
 
 
 def _drop_ended(cache: KVCache, padding: Tensor, staying: list[int]) -> Tensor:
@@ -202,6 +248,6 @@ def _drop_ended(cache: KVCache, padding: Tensor, staying: list[int]) -> Tensor:
     return padding - spare
 
 
-def _wide(logits: Tensor) -> Tensor:
+def wide(logits: Tensor) -> Tensor:
     """Half precision is too narrow for a sum over the vocabulary."""
     return logits if logits.dtype is torch.float64 else logits.float()

@@ -113,9 +113,25 @@ def stages(logits: Tensor, sampling: Sampling, history: Sequence[int] = ()) -> t
     return tuple(made)
 
 
+def odds(logits: Tensor, sampling: Sampling, history: Sequence[int] = ()) -> Tensor:
+    """Return the probabilities of the last of the ``stages`` alone, [V], float32: what a token is drawn from."""
+    now = logits.detach().float()
+    for name in STAGES[1:]:
+        now = _FILTERS[name](now, sampling, history)
+    return now.softmax(-1)
+
+
 def draw(probs: Tensor, generator: torch.Generator) -> int:
-    """Draw a token id from probabilities [V], with the caller's own generator: no other draw is disturbed."""
-    return int(torch.multinomial(probs.cpu(), 1, generator=generator))
+    """Draw a token id from probabilities [V], with the caller's own generator: no other draw is disturbed.
+
+    Where filters have taken tokens out, only those that are left are drawn from, the likeliest first.
+    """
+    probs = probs.cpu()
+    kept = int(probs.count_nonzero())
+    if not 0 < kept < len(probs):
+        return int(torch.multinomial(probs, 1, generator=generator))
+    likeliest = probs.topk(kept)
+    return int(likeliest.indices[torch.multinomial(likeliest.values, 1, generator=generator)])
 
 
 def _stage(name: StageName, logits: Tensor) -> Stage:

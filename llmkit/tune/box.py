@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from llmkit.generate.sampling import Sampling
 from llmkit.parts import Transformer, assemble
 from llmkit.reference.naming import to_reference
 from llmkit.tune.card import card
 from llmkit.tune.corpus import END_OF_TEXT
 from llmkit.tune.curve import draw_curve
 from llmkit.tune.pretrain import Run, evaluate
-from llmkit.tune.sample import Sampling, continue_text
+from llmkit.tune.sample import MAX_NEW_TOKENS, SAMPLING, continue_text
 
 PROMPTS = ("The movie was", "這本書", "《春夜》")
 """What the card lets a model of reviews and poems go on with."""
@@ -32,7 +33,8 @@ def write_box(
     command: str,
     about: Mapping[str, str] | None = None,
     prompts: Sequence[str] = PROMPTS,
-    sampling: Sampling | None = None,
+    sampling: Sampling = SAMPLING,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> None:
     """Write a run as a box that ``GPT2LMHeadModel.from_pretrained`` and ``llmkit.reference.open_folder`` open.
 
@@ -48,7 +50,7 @@ def write_box(
         about: for a source's name, where its text comes from and its licence.
         prompts: each is continued once for each seed from 0 to 9, and every continuation is shown; those with more
             tokens than the model has positions are left out.
-        sampling: how tokens are drawn.
+        sampling, max_new_tokens: how tokens are drawn (each continuation has a seed of its own), and how many at most.
 
     Raises:
         ValueError: when the run has not begun, or the folder holds something that is no box of this kind.
@@ -57,7 +59,6 @@ def write_box(
     log = read_log(run.folder / "log.jsonl")
     if not log:
         raise ValueError(f"{run.folder} holds no log: train first")
-    sampling = sampling or Sampling()
     half = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -72,12 +73,17 @@ def write_box(
         "sources": [asdict(f) | {"about": (about or {}).get(f.name, "")} for f in run.corpus.figures],
         "end": {key: log[-1][key] for key in ("step", "tokens", "seconds", "share")} | {"held_out": _score(run, model)},
         "kept": [_write_kept(run, share, log, half) for share in run.config.keep_at if run.kept(share).exists()],
-        "sampling": asdict(sampling),
+        "sampling": _settings(sampling) | {"max_new_tokens": max_new_tokens},
         "samples": [
             {
                 "prompt": prompt,
                 "continuations": [
-                    asdict(continue_text(model, run.tokenizer, prompt, seed=seed, sampling=sampling)) for seed in SEEDS
+                    asdict(
+                        continue_text(
+                            model, run.tokenizer, prompt, seed=seed, sampling=sampling, max_new_tokens=max_new_tokens
+                        )
+                    )
+                    for seed in SEEDS
                 ],
             }
             for prompt in prompts
@@ -183,8 +189,8 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
         _json(
             {
                 "do_sample": True,
-                "temperature": Sampling.temperature,
-                "top_k": Sampling.top_k,
+                "temperature": SAMPLING.temperature,
+                "top_k": SAMPLING.top_k,
                 "bos_token_id": end,
                 "eos_token_id": end,
                 "pad_token_id": end,
@@ -207,6 +213,13 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
         ),
         encoding="utf-8",
     )
+
+
+def _settings(sampling: Sampling) -> dict[str, float]:
+    """What a sampling changes, by name; the seed is each continuation's own."""
+    left = asdict(Sampling())
+    named = {name: value for name, value in asdict(sampling).items() if name != "seed"}
+    return {name: value for name, value in named.items() if value != left[name] or name in ("temperature", "top_k")}
 
 
 def _json(value: Mapping[str, Any]) -> str:

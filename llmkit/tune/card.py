@@ -168,7 +168,9 @@ before in log.jsonl)</summary>
 def _samples(facts: Facts) -> str:
     if not facts["samples"]:
         return ""
-    sampling = facts["sampling"]
+    sampling = dict(facts["sampling"])
+    max_new_tokens = sampling.pop("max_new_tokens")
+    settings = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in sampling.items())
     blocks: list[str] = []
     seeds = 0
     for sample in facts["samples"]:
@@ -180,8 +182,8 @@ def _samples(facts: Facts) -> str:
         blocks.append(f"### {sample['prompt']}\n\n{_fenced(chr(10).join(texts))}\n")
     return f"""## Samples, not picked
 
-Seeds 0 to {seeds - 1}, all shown; temperature {sampling["temperature"]}, top-k {sampling["top_k"]}, at most
-{sampling["max_new_tokens"]} new tokens; the prompt as it stands, no token before it. `…`
+Seeds 0 to {seeds - 1}, all shown; {settings}, at most
+{max_new_tokens} new tokens; the prompt as it stands, no token before it. `…`
 marks a text that was cut, not ended by the model.
 
 {chr(10).join(blocks)}"""

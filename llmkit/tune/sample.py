@@ -1,36 +1,21 @@
 """Let a model go on with a text, for its model card: plain sampling, repeatable by seed."""
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from tokenizers import Tokenizer
 
-from llmkit.parts import KVCache, Transformer
+from llmkit.generate.decode import continue_ids, sampled
+from llmkit.generate.sampling import Sampling
+from llmkit.parts import Transformer
 from llmkit.tokens.byte_level_bpe import to_bytes
 from llmkit.tune.corpus import END_OF_TEXT
 
+SAMPLING = Sampling(temperature=0.8, top_k=40)
+"""How a small young model is sampled when nothing else is said: its unlikely tokens are mostly mistakes."""
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is drawn.
-
-    Args:
-        temperature: divides the logits; below 1 the likely becomes likelier.
-        top_k: only so many of the likeliest tokens are drawn from.
-        max_new_tokens: where to stop when the text does not end by itself.
-
-    Raises:
-        ValueError: when a number is out of its range.
-    """
-
-    temperature: float = 0.8
-    top_k: int = 40
-    max_new_tokens: int = 60
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0 or self.top_k < 1 or self.max_new_tokens < 1:
-            raise ValueError("temperature must be positive, top_k and max_new_tokens at least 1")
+MAX_NEW_TOKENS = 60
+"""Where a text is cut that does not end by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,37 +32,33 @@ class Continuation:
     ended: bool
 
 
-@torch.no_grad()
 def continue_text(
-    model: Transformer, tokenizer: Tokenizer, prompt: str, *, seed: int, sampling: Sampling | None = None
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    seed: int,
+    sampling: Sampling = SAMPLING,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Continuation:
     """Draw one continuation of a prompt, which is given as it is: no token is put before it.
 
     Args:
         prompt: not empty, at most ``max_seq_len`` tokens. The text is cut where the model has no more positions.
-        seed: the same seed draws the same text on the same machine.
+        seed: the same seed draws the same text on the same machine; it stands in for ``sampling.seed``.
 
     Raises:
         ValueError: when the prompt is empty or does not fit.
     """
-    sampling = sampling or Sampling()
     end = tokenizer.token_to_id(END_OF_TEXT)
-    new_ids: list[int] = []
-    cache, generator = KVCache(), torch.Generator().manual_seed(seed)
-    ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False).ids])
-    if not 1 <= ids.shape[1] <= model.max_seq_len:
-        raise ValueError(f"a prompt has 1 to {model.max_seq_len} tokens, not {ids.shape[1]}")
-    room = model.max_seq_len - ids.shape[1] + 1  # the last token drawn is not read again
-    while len(new_ids) < min(sampling.max_new_tokens, room):
-        logits = model(ids, cache=cache)[0, -1].float() / sampling.temperature  # [vocab_size]
-        likeliest = logits.topk(min(sampling.top_k, len(logits)))
-        drawn = torch.multinomial(likeliest.values.softmax(-1), 1, generator=generator)
-        next_id = int(likeliest.indices[drawn])
-        if next_id == end:
-            return Continuation(seed=seed, text=_text(new_ids, tokenizer), ended=True)
-        new_ids.append(next_id)
-        ids = torch.tensor([[next_id]])
-    return Continuation(seed=seed, text=_text(new_ids, tokenizer), ended=False)
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    if not 1 <= len(ids) <= model.max_seq_len:
+        raise ValueError(f"a prompt has 1 to {model.max_seq_len} tokens, not {len(ids)}")
+    choose = sampled(replace(sampling, seed=seed))
+    steps = continue_ids(model, ids, max_new_tokens=max_new_tokens, stop_ids=(end,), choose=choose)
+    new_ids = [step.token_id for step in steps]
+    ended = bool(new_ids) and new_ids[-1] == end
+    return Continuation(seed=seed, text=_text(new_ids[:-1] if ended else new_ids, tokenizer), ended=ended)
 
 
 def _text(ids: list[int], tokenizer: Tokenizer) -> str:
