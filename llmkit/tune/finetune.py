@@ -27,6 +27,9 @@ Method = Literal["full", "frozen", "lora"]
 WILD_LOSS, WILD_STEPS = 10.0, 5
 """A run has diverged when the loss was so many times a blind guess's, ``ln(n_labels)``, for so many steps on end."""
 
+SAVE_S = 30.0
+"""The state is written no more often, and whenever a run is stopped: a full state is four times the weights."""
+
 LENGTH_GROUPS = 50
 """Batches whose texts are sorted by length together, as ``transformers``' ``group_by_length`` does."""
 
@@ -147,10 +150,11 @@ class Finetuning:
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.steps = self.steps_per_epoch * config.epochs
         self.step, self.seconds, self.since_best, self.wild = 0, 0.0, 0, 0
+        self._saved_at = time.monotonic()
         self.best_accuracy, self.best_loss = -1.0, math.inf
         self.best: dict[str, Tensor] = {}
         if folder is not None:
-            self._open(folder)
+            self.take_up(folder)
 
     def run(
         self,
@@ -182,17 +186,15 @@ class Finetuning:
                 if diverged:
                     ending = "diverged"
                     break
-                if measured:
+                if measured and time.monotonic() - self._saved_at >= SAVE_S:
                     self._save()
                 if measured and self.config.patience and self.since_best >= self.config.patience:
                     ending = "early"
                     break
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise TuneError("out_of_memory", batch=self.config.batch_size, tokens=self.config.max_tokens) from error
-        except RuntimeError as error:
-            if "alloc" not in str(error):  # how a CPU says that there is no more
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if (told := said_out_of_memory(error, self.config)) is None:
                 raise
-            raise TuneError("out_of_memory", batch=self.config.batch_size, tokens=self.config.max_tokens) from error
+            raise told from error
         if ending == "stopped":
             self._save()
         self._lay_best_in()
@@ -248,7 +250,13 @@ class Finetuning:
         if self.best:
             self.classifier.load_state_dict(self.best, strict=False)
 
-    def _open(self, folder: Path) -> None:
+    def take_up(self, folder: Path) -> None:
+        """Keep the run's state in this folder from now on; where it holds one already, go on from there.
+
+        Raises:
+            TuneError: ``another_run``.
+        """
+        self.folder = folder
         settings = json.dumps(asdict(self.config) | {"train": len(self.train), "steps": self.steps}, indent=1)
         note = folder / "config.json"
         if note.exists() and note.read_text(encoding="utf-8") != settings:
@@ -268,6 +276,7 @@ class Finetuning:
         figures = [self.step, self.seconds, self.since_best, self.best_accuracy, self.best_loss]
         tensors["figures"] = torch.tensor(figures, dtype=torch.float64)
         save_atomically(tensors, self.folder / "state.safetensors")
+        self._saved_at = time.monotonic()
 
     def _take_up(self, tensors: dict[str, Tensor]) -> None:
         step, self.seconds, since_best, self.best_accuracy, self.best_loss = tensors.pop("figures").tolist()
@@ -283,6 +292,16 @@ class Finetuning:
                 (now if kind == "now" else self.best)[rest] = tensor
         self.classifier.load_state_dict(now, strict=False)
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+
+
+def said_out_of_memory(error: Exception, config: FinetuneConfig) -> TuneError | None:
+    """The error ``out_of_memory``, with what decides how much is needed; None where the error is another."""
+    full = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "alloc" in str(error)  # how a CPU says that there is no more
+    )
+    if not full:
+        return None
+    return TuneError("out_of_memory", method=config.method, batch=config.batch_size, tokens=config.max_tokens)
 
 
 def prepare(classifier: Classifier, config: FinetuneConfig) -> Classifier:
