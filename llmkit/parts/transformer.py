@@ -91,8 +91,8 @@ class Transformer(nn.Module):
 
         Args:
             input_ids: [B, T] integers.
-            attention_mask: [B, S], 1 for a real token and 0 for padding (S counts the cache's tokens too);
-                None when all are real.
+            attention_mask: [B, S], 1 for a real token and 0 for padding (S counts the cache's tokens too), or
+                [B, T, S], 1 where a token may see another (several texts in one row); None when all are real.
             segment_ids: [B, T], which sentence each token belongs to; None for sentence 0.
             positions: [T] or [B, T]; None for 0, 1, 2 … (going on where the cache ends).
             cache: keys and values of earlier tokens; extended in place. Causal models only.
@@ -136,7 +136,7 @@ class Transformer(nn.Module):
         everyone = torch.arange(past + len(here), device=here.device)
         visible = here[:, None] >= everyone if self.causal else None  # [T, S]
         if attention_mask is not None:
-            real = attention_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
+            real = attention_mask.bool().view(len(attention_mask), 1, -1, past + len(here))  # [B, 1, 1 or T, S]
             itself = here[:, None] == everyone  # else padding before a text would see nothing, and its softmax be 0 / 0
             visible = real if visible is None else (visible & real) | itself
         query_pos, key_pos = here, everyone
