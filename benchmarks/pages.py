@@ -8,7 +8,9 @@ baseline is a second server whose script opens the same box once and is then one
 taken in turns with the page's. A step that asks the server begins when the browser sends it and ends with the last
 message or the last change on the screen, whichever is later; one that is drawn in the browser begins with the key and
 ends with the last change on the screen before the server is told (that comes later, and is the column "server").
-With more sessions, that many others move the same control of the same page, each once a second, all the while.
+With more sessions, that many others settle the same control of the same page on another place, each once a second,
+all the while (`benchmarks/guests.py`: they are sessions of the server, without windows). A control that never asks the
+server makes no work for others, and is measured without them; its line says 0 answers.
 """
 
 import argparse
@@ -25,13 +27,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.guests import Answers, keep_moving, note
 from lessons import registry
 from llmkit.doctor import cpu_name
 
@@ -79,8 +82,6 @@ CONTROLS = {
 """Each page's controls, as selectors: sliders, and pictures that arrow keys move in."""
 
 EMPTY_SLIDER = '[data-testid="stSlider"] input[type="range"]'
-OTHERS_MOVE_MS = 1_000
-
 WATCH = Path(__file__).with_name("pages_watch.js")
 """What notes, in the browser, when a step is sent and when the screen last changed."""
 
@@ -110,6 +111,7 @@ class Row:
         what: "cold", "sentence", or a control's selector.
         sessions: 1, or how many others move the control meanwhile.
         waits: of the page. empty: of the empty page, taken in turns; none for a cold start or a sentence.
+        others: what the other sessions saw; None where they had nothing to ask.
     """
 
     page: str
@@ -118,6 +120,7 @@ class Row:
     sessions: int
     waits: tuple[Wait, ...]
     empty: tuple[Wait, ...] = ()
+    others: Answers | None = None
 
 
 @contextmanager
@@ -212,29 +215,34 @@ def measure_sentences(page: Page, count: int) -> list[Wait]:
 def measure(browser: Browser, empty: str, slug: str, box: str, sessions: int, steps: int) -> Iterator[Row]:
     """Measure one page with one box on a server that has just started."""
     with served("app.py") as address, ExitStack() as open_windows:
-
-        def another() -> Page:
-            page = window(browser)
-            open_windows.callback(page.context.close)
-            return page
-
-        page, idle = another(), another()
+        page, idle = window(browser), window(browser)
+        for each in (page, idle):
+            open_windows.callback(each.context.close)
+        sent = note(page)
         cold = opened(page, address, slug, box=box, lang="zh-TW")
         opened(idle, empty, "", box=box)
-        others = [another() for _ in range(sessions if sessions > 1 else 0)]
-        if not others:
+        opening = sent.cut()[0]
+        if sessions == 1:
             yield Row(page=slug, box=box, what="cold", sessions=1, waits=(cold,))
             sentences = measure_sentences(page, max(steps // 4, 3))
             yield Row(page=slug, box=box, what="sentence", sessions=1, waits=tuple(sentences))
         for selector in CONTROLS.get(slug, ()):
             if not page.locator(selector).count():
                 continue
-            for other in others:
-                opened(other, address, slug, box=box, lang="zh-TW")
-                other.evaluate("([what, every]) => window.__watch.keepMoving(what, every)", [selector, OTHERS_MOVE_MS])
             page.locator(selector).first.scroll_into_view_if_needed()
-            mine, baseline = measure_steps(page, idle, selector, steps)
-            yield Row(page=slug, box=box, what=selector, sessions=sessions, waits=tuple(mine), empty=tuple(baseline))
+            sent.cut()
+            asked = []
+            for at in range(2 if sessions > 1 else 0):
+                step(page, selector, at)
+                asked += sent.cut()[-1:]
+            row = Row(page=slug, box=box, what=selector, sessions=sessions, waits=())
+            if not asked:
+                mine, baseline = measure_steps(page, idle, selector, steps)
+                yield replace(row, waits=tuple(mine), empty=tuple(baseline))
+                continue
+            with keep_moving(address, opening, asked, count=sessions) as seen:
+                mine, baseline = measure_steps(page, idle, selector, steps)
+            yield replace(row, waits=tuple(mine), empty=tuple(baseline), others=seen[0])
 
 
 def middle_and_p95(values: Sequence[float]) -> tuple[float, float]:
@@ -255,7 +263,13 @@ def line(row: Row) -> str:
     if not row.empty:
         return told
     empty, empty_slow = middle_and_p95([wait.whole for wait in row.empty])
-    return f"{told} {empty:8.1f} {empty_slow:8.1f} {whole / empty:6.2f} {slow / empty_slow:6.2f}"
+    told = f"{told} {empty:8.1f} {empty_slow:8.1f} {whole / empty:6.2f} {slow / empty_slow:6.2f}"
+    if row.sessions == 1:
+        return told
+    answers = row.others.waits_ms if row.others else ()
+    typical = f" {statistics.median(answers):.0f} ms" if answers else ""
+    errors = f", {len(row.others.errors)} errors" if row.others and row.others.errors else ""
+    return f"{told}  {len(answers)} answers{typical}{errors}"
 
 
 def _name(row: Row) -> str:

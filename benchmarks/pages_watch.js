@@ -6,7 +6,6 @@
   const PICTURE = '[class*="st-key-picture_"]';
   const DRAWN = `${PICTURE} :is(.tok-row, .tok-bars, .main-svg, canvas, svg, iframe, [data-testid="stBidiComponentRegular"])`;
   const seen = { touched: 0, sent: 0, heard: 0, early: 0, picture: 0, painted: 0, busy: false };
-  const roots = [document];
   const now = () => performance.now();
 
   const arm = () => Object.assign(seen, { touched: 0, sent: 0, heard: 0, early: 0, picture: 0, painted: 0 });
@@ -67,7 +66,6 @@
   const attach = Element.prototype.attachShadow;
   Element.prototype.attachShadow = function (options) {
     const root = attach.call(this, options);
-    roots.push(root);
     observe(root);
     return root;
   };
@@ -100,25 +98,5 @@
     return { picture: (picture || painted) - sent, server, whole: Math.max(painted, heard) - sent, own: false };
   };
 
-  // Move a control here and back, again and again, as a learner would.
-  const keepMoving = (selector, every) => {
-    const [what, place] = selector.split(" ").reverse(); // the place is outside the shadow that the control is in
-    const found = roots.flatMap((root) => [...root.querySelectorAll(what)]);
-    const control = found.find((node) => !place || inside(node, place));
-    let at = 0;
-    setInterval(() => {
-      const back = at++ % 2;
-      if (!(control instanceof HTMLInputElement)) {
-        const key = back ? "ArrowLeft" : "ArrowRight";
-        control.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true }));
-        return;
-      }
-      const before = control.value;
-      back ? control.stepDown() : control.stepUp();
-      if (control.value === before) back ? control.stepUp() : control.stepDown();
-      for (const kind of ["input", "change"]) control.dispatchEvent(new Event(kind, { bubbles: true, composed: true }));
-    }, every);
-  };
-
-  window.__watch = { arm, settled, keepMoving };
+  window.__watch = { arm, settled };
 })();

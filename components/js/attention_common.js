@@ -16,8 +16,11 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-// A canvas cannot read CSS variables or light-dark(): let the browser resolve them on a hidden probe.
+// A canvas cannot read CSS variables or light-dark(): let the browser resolve them on a hidden probe. What was read
+// holds until the look may have changed.
+let palettes = new WeakMap();
 function readPalette(host) {
+  if (palettes.has(host)) return palettes.get(host);
   const probe = make("span", { hidden: "" });
   host.append(probe);
   const read = (expression) => {
@@ -32,6 +35,7 @@ function readPalette(host) {
     cool: read("light-dark(#1f5fa8, #7db8ff)"),
   };
   probe.remove();
+  palettes.set(host, colours);
   return colours;
 }
 
@@ -81,25 +85,36 @@ const lastHead = () => document.guideHead ?? { layer: 0, head: 0 };
 // Arrow keys and brackets turn the guide's pages; inside a picture they move in the picture.
 const OWN_KEYS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End", "[", "]"]);
 
-// Redraw when the room changes: width, or light and dark.
+// Redraw when the room changes: width, or light and dark. A picture that only grew taller, by a longer line of words,
+// stays as it is.
 function watch(host, redraw) {
-  const size = new ResizeObserver(() => redraw());
+  let wide = -1;
+  const size = new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width === wide) return;
+    wide = contentRect.width;
+    redraw();
+  });
   size.observe(host);
+  const anew = () => {
+    palettes = new WeakMap();
+    redraw();
+  };
   const scheme = window.matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", redraw);
+  scheme.addEventListener("change", anew);
   const app = document.querySelector(".stApp");
-  const look = new MutationObserver(() => requestAnimationFrame(redraw));
+  const look = new MutationObserver(() => requestAnimationFrame(anew));
   if (app) look.observe(app, { attributes: true, attributeFilter: ["class", "style"] });
   return () => {
     size.disconnect();
     look.disconnect();
-    scheme.removeEventListener("change", redraw);
+    scheme.removeEventListener("change", anew);
   };
 }
 
 // Streamlit calls a component again for every new set of data: build once, then update.
 function mount(component, build) {
   const root = component.parentElement;
+  palettes = new WeakMap();
   if (!root.guideView) root.guideView = build(root);
   root.guideView.update(component.data, component);
   return () => {
