@@ -50,6 +50,10 @@ _DRAWINGS = {
         '<path d="M10 54l4-14L44 10l10 10-30 30Z"/><path d="M38 16l10 10"/>',
         '<path d="M14 40l10 10"/>',
     ),
+    "write": (
+        '<path d="M8 14h48M8 28h36M8 42h18"/>',
+        '<path d="M32 37v12M40 42h4m6 0h6"/>',
+    ),
     "clock": (
         '<circle cx="32" cy="32" r="25"/>',
         '<path d="M32 16v16l11 8"/>',

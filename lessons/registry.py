@@ -231,6 +231,21 @@ STEPS = (
         tools=("clock", "computer", "notebook"),
         do=("do.choose", "do.check", "do.split"),
     ),
+    Step(
+        number="2-4",
+        slug="generate",
+        script="pages/assemble/generate.py",
+        chapter="assemble",
+        pictogram="write",
+        minutes=30,
+        parts=(
+            Part(key="part.token", number="240-01"),
+            Part(key="part.filter", number="240-02"),
+            Part(key="part.candidate", number="240-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.slide", "do.write", "do.branch", "do.beams", "do.compare", "do.cache"),
+    ),
 )
 
 

@@ -51,6 +51,7 @@ function buildMoving(root, pictures) {
   }
 
   function settle() {
+    timer = 0;
     const url = new URL(window.location);
     for (const one of data.sliders.filter(({ own }) => own)) url.searchParams.set(one.name, values[one.name]);
     window.history.replaceState(window.history.state, "", url);
@@ -106,6 +107,12 @@ function buildMoving(root, pictures) {
     const [rows, columns] = picture.size();
     const [row, column] = over ?? [0, 0];
     point(over ? [clamp(row + step[0], 0, rows - 1), clamp(column + step[1], 0, columns - 1)] : [0, 0]);
+  });
+  // Whoever leaves a slider for a button has settled.
+  controls.addEventListener("focusout", () => {
+    if (!timer) return;
+    clearTimeout(timer);
+    settle();
   });
   document.addEventListener(MOVED, follow);
   const unwatch = watch(view, refresh);

@@ -13,7 +13,10 @@ KINDS: dict[str, str] = {
     "data_lengths": "llmkit.tune.data.lengths:run",
     "few_shot": "llmkit.generate.few_shot:run",
     "few_shot_one": "llmkit.generate.few_shot:run_one",
+    "finetune": "llmkit.tune.finetune_job:run",
+    "finetune_pace": "llmkit.tune.finetune_job:run_pace",
     "firing": "llmkit.trace.firing:run",
+    "kv_compare": "llmkit.generate.kv_compare:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
     "reasoning": "llmkit.generate.reasoning:run",
 }
