@@ -152,7 +152,7 @@ def _worst(found: list[tuple[float, float]]) -> float:
 def _differences(box: Assembled, input_ids: Tensor) -> dict[str, list[tuple[float, float]]]:
     """max |Δ| and max |reference| of each part at each place, in the box's dtype."""
     reference = load_reference(box, box.dtype)
-    seen = _Seen(reference)
+    seen = Seen(reference)
     eager = box.dtype is torch.float32
     theirs = reference(input_ids, output_hidden_states=True, output_attentions=eager)
     seen.stop()
@@ -175,10 +175,10 @@ def _differences(box: Assembled, input_ids: Tensor) -> dict[str, list[tuple[floa
 
 
 def _isolated(
-    box: Assembled, seen: "_Seen", ours: "_OurRun", input_ids: Tensor
+    box: Assembled, seen: "Seen", ours: "_OurRun", input_ids: Tensor
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Each of our parts on the input of the reference's part: (part, our output, its output)."""
-    model, places = box.model, _PLACES[box.kind]
+    model, places = box.model, PLACES[box.kind]
     yield "embedding", model.embedding(input_ids), seen.output(places["embedding"])
     if isinstance(model.positions, RotaryPositions):
         rotation = model.positions.rotation(torch.arange(input_ids.shape[1]))
@@ -234,7 +234,7 @@ class _OurRun:
         return value
 
 
-class _Seen:
+class Seen:
     """What went into and came out of every module of the reference in one run."""
 
     def __init__(self, reference: nn.Module) -> None:
@@ -291,7 +291,7 @@ _LLAMA: Mapping[str, tuple[str, str]] = {
     "norm_final": _same("norm"),
     "unembedding": _same("lm_head"),
 }
-_PLACES: Mapping[Kind, Mapping[str, tuple[str, str]]] = {
+PLACES: Mapping[Kind, Mapping[str, tuple[str, str]]] = {
     # part: the reference's module that gets the part's input, and the one that gives its output
     "gpt2": {
         "embedding": _same("wte"),
