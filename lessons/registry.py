@@ -217,6 +217,21 @@ STEPS = (
         do=("do.shots", "do.precise", "do.template"),
     ),
     Step(
+        number="2-1",
+        slug="build",
+        script="pages/assemble/build.py",
+        chapter="assemble",
+        pictogram="box",
+        minutes=30,
+        parts=(
+            Part(key="part.placed", number="210-01"),
+            Part(key="part.layer", number="210-02"),
+            Part(key="part.parameter", number="210-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.choose", "do.load", "do.swap"),
+    ),
+    Step(
         number="2-2",
         slug="material",
         script="pages/assemble/material.py",
@@ -245,6 +260,21 @@ STEPS = (
         ),
         tools=("clock", "computer", "patience"),
         do=("do.slide", "do.write", "do.branch", "do.beams", "do.compare", "do.cache"),
+    ),
+    Step(
+        number="2-5",
+        slug="finetune",
+        script="pages/assemble/finetune.py",
+        chapter="assemble",
+        pictogram="sliders",
+        minutes=30,
+        parts=(
+            Part(key="part.row", number="250-01"),
+            Part(key="part.label", number="250-02"),
+            Part(key="part.adapter", number="250-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.lora", "do.train", "do.ask"),
     ),
 )
 

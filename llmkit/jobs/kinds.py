@@ -10,11 +10,14 @@ from llmkit.jobs.report import Report
 Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
+    "assemble": "llmkit.assembly.build:run",
     "data_lengths": "llmkit.tune.data.lengths:run",
+    "exchange": "llmkit.trace.exchange:run",
     "few_shot": "llmkit.generate.few_shot:run",
     "few_shot_one": "llmkit.generate.few_shot:run_one",
     "finetune": "llmkit.tune.finetune_job:run",
     "finetune_pace": "llmkit.tune.finetune_job:run_pace",
+    "fit_box": "llmkit.reference.fit:run",
     "firing": "llmkit.trace.firing:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
