@@ -14,6 +14,9 @@ from components.engine import Made
 from llmkit.tokens import Encoding, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmkit.tokens import Tokenizer
     from llmkit.trace import Trace, Value
     from llmkit.trace.space import Analogy, Method, Neighbours
 
@@ -101,8 +104,17 @@ def encode(box_id: str, text: str) -> Encoding:
 
 
 def label(box_id: str, token_id: int) -> str:
-    """Return a row's token, made visible; a dash and its number where the table has more rows than tokens."""
+    """Return one row's token as ``labels`` does."""
+    return labels(box_id, [token_id])[0]
+
+
+def labels(box_id: str, token_ids: Sequence[int]) -> list[str]:
+    """Return rows' tokens, made visible; a dash and its number where the table has more rows than tokens."""
     tokenizer = tokens_engine.open_tokenizer(box_id)
+    return [_label(tokenizer, token_id) for token_id in token_ids]
+
+
+def _label(tokenizer: Tokenizer, token_id: int) -> str:
     try:
         piece = tokenizer.piece(token_id)
         shown = visible(tokenizer.token_bytes(token_id))

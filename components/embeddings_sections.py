@@ -92,7 +92,7 @@ def _draw_row(page: Page, made: Made[found.Floats], encoding: Encoding, token: S
             words={"dimension": page.say("embeddings.row.dimension"), "cell": page.say("embeddings.row.cell")},
             rows=encode(rows[sent].astype(np.float32)),
             dims=rows.shape[1],
-            names=[f"{row} {found.label(box_id, row)}" for row in sent],
+            names=[f"{row} {name}" for row, name in zip(sent, found.labels(box_id, sent), strict=True)],
             shown=[[order[row] for row in around[one]] for one in ids],
             rowOf=[one - around[one].start for one in ids],
             told=told,
@@ -126,7 +126,7 @@ def _draw_near(page: Page, encoding: Encoding, token: Slider) -> None:
     if count != usual:
         page.tick("do.neighbours")
     sent = list(dict.fromkeys(row for one in made.value for row in one.ids))
-    names = [found.label(box_id, row) for row in sent]
+    names = found.labels(box_id, sent)
     order = {row: number for number, row in enumerate(sent)}
     shown, cosines = made.value[at].ids[:count], made.value[at].cosines[:count]
     labels = [names[order[row]] for row in shown]
@@ -171,7 +171,7 @@ def draw_cloud(page: Page) -> None:
     with st.spinner(page.say("embeddings.cloud.wait")):
         made = found.cloud(bench.box_id, bench.sentence, method, dims)
     cloud = made.value
-    labels = [found.label(bench.box_id, one) for one in cloud.ids]
+    labels = found.labels(bench.box_id, cloud.ids)
     names = (page.say("embeddings.cloud.own"), page.say("embeddings.cloud.near"))
     alt = page.say("embeddings.cloud.alt", own=cloud.n_own, near=len(labels) - cloud.n_own, dims=dims)
     table = pd.DataFrame(cloud.layout, columns=list("xyz")[:dims]).assign(
@@ -201,13 +201,13 @@ def draw_arithmetic(page: Page) -> None:
     words = [found.find_word(box_id, text) for text in texts]
     for word in words:
         if len(word.ids) > 1:
-            pieces = " | ".join(found.label(box_id, one) for one in word.ids)
+            pieces = " | ".join(found.labels(box_id, word.ids))
             key = "embeddings.sum.expected_split" if word is words[3] else "embeddings.sum.split"
             draw_note(page.say(key, word=word.text, n=len(word.ids), pieces=pieces))
     made = found.solve(box_id, *words)
     inputs = st.toggle(page.say("embeddings.sum.inputs"), value=True, key="embeddings_inputs")
     shown: Neighbours = made.value.nearest if inputs else made.value.nearest_others
-    labels = [found.label(box_id, one) for one in shown.ids]
+    labels = found.labels(box_id, shown.ids)
     line = _ranks(page, made.value, texts[3], len(found.table(box_id).value))
     formula = page.say("embeddings.sum.formula", a=texts[0], b=texts[1], c=texts[2])
     alt = page.say("embeddings.sum.alt", formula=formula, listed=_listed(page, labels, shown.cosines), ranks=line)
