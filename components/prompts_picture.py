@@ -91,7 +91,7 @@ def accuracy(
     return figure.update_layout(height=440, legend={"orientation": "h", "y": 1.16, "x": 0})
 
 
-def one(rows: Sequence[Mapping[str, Any]], names: tuple[str, str], say: Words) -> go.Figure:
+def one(rows: Sequence[Mapping[str, Any]], names: tuple[str, ...], say: Words) -> go.Figure:
     """Draw, for each number of shots, the probability of both labels and of anything else, stacked to 1.
 
     Args:

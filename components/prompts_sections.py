@@ -262,7 +262,7 @@ def _draw_findings(page: Page, result: Mapping[str, Any]) -> None:
         st.dataframe(_named(page, runs), hide_index=True)
 
 
-def _draw_labels(page: Page, result: Mapping[str, Any], labels: tuple[str, str], badge: Badge, *, key: str) -> None:
+def _draw_labels(page: Page, result: Mapping[str, Any], labels: tuple[str, ...], badge: Badge, *, key: str) -> None:
     rows = result["rows"]
     for skipped in result["skipped"][:1]:
         st.warning(page.say("prompts.one.skipped", **{name: skipped[name] for name in ("shots", "tokens", "limit")}))

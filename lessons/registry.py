@@ -247,6 +247,21 @@ STEPS = (
         do=("do.choose", "do.check", "do.split"),
     ),
     Step(
+        number="2-3",
+        slug="classify",
+        script="pages/assemble/classify.py",
+        chapter="assemble",
+        pictogram="label",
+        minutes=30,
+        parts=(
+            Part(key="part.way", number="230-01", count=6),
+            Part(key="part.row", number="230-02"),
+            Part(key="part.label", number="230-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.run", "do.cell", "do.own"),
+    ),
+    Step(
         number="2-4",
         slug="generate",
         script="pages/assemble/generate.py",

@@ -27,7 +27,7 @@ class Wording:
         id: its name among those of its language. lang: "en" or "zh-TW".
         instruction: stands first; may be empty.
         question: holds ``{text}``; the same for shots and for what is asked.
-        labels: the answers: negative, positive.
+        labels: the answers: negative, positive; or any others.
         blank: between question and label. end: closes a shot. Both only in ``plain`` prompts.
     """
 
@@ -35,7 +35,7 @@ class Wording:
     lang: str
     instruction: str
     question: str
-    labels: tuple[str, str]
+    labels: tuple[str, ...]
     blank: str
     end: str
 
@@ -54,7 +54,7 @@ class Shot:
     """An example with its answer.
 
     Args:
-        text: the review. label: 0 negative, 1 positive.
+        text: the review. label: its place among the labels: 0 negative, 1 positive.
     """
 
     text: str
@@ -80,12 +80,12 @@ class Prompt:
 
     Args:
         pieces: in order; their texts together are the prompt.
-        answers: what each label would add to it: negative, positive.
+        answers: what each label would add to it, in the labels' order.
         specials: whether the box's own first token still has to be put before it; a template writes its own.
     """
 
     pieces: tuple[Piece, ...]
-    answers: tuple[str, str]
+    answers: tuple[str, ...]
     specials: bool
 
     @property
@@ -138,8 +138,8 @@ def _plain(wording: Wording, shots: Sequence[Shot], text: str) -> Prompt:
         pieces.append(Piece(text=wording.blank + wording.labels[shot.label], role="label", shot=at))
         pieces.append(Piece(text=wording.end, role="shot", shot=at))
     pieces.append(Piece(text=wording.ask(text), role="question"))
-    negative, positive = wording.labels
-    return Prompt(pieces=tuple(pieces), answers=(wording.blank + negative, wording.blank + positive), specials=True)
+    answers = tuple(wording.blank + label for label in wording.labels)
+    return Prompt(pieces=tuple(pieces), answers=answers, specials=True)
 
 
 def _contents(wording: Wording, shots: Sequence[Shot], text: str) -> list[Piece]:

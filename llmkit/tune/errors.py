@@ -13,6 +13,8 @@ Code = Literal[
     "another_run",
     "out_of_memory",
     "no_head",
+    "too_many_labels",
+    "other_labels",
 ]
 
 
@@ -24,7 +26,8 @@ class TuneError(ValueError):
             (no layer to put an adapter beside), ``too_few_examples``, ``one_class`` (all rows have one label),
             ``no_labels`` (no row has one), ``data_changed`` and ``box_changed`` (not what was chosen any more),
             ``another_run`` (the folder holds one with other settings), ``out_of_memory``,
-            ``no_head`` (the box was never tuned to classify).
+            ``no_head`` (the box was never tuned to classify), ``too_many_labels`` (so many are no classes),
+            ``other_labels`` (the box tells other labels apart).
         values: the numbers and names that the message needs.
     """
 
