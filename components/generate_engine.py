@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,7 @@ from components.engine import Made
 
 if TYPE_CHECKING:
     from llmkit.generate.beams import BeamTree
-    from llmkit.generate.decode import Step
-    from llmkit.generate.live import Live, Written
+    from llmkit.generate.live import Live, Steps, Written
     from llmkit.generate.next_token import Odds
     from llmkit.generate.sampling import Sampling
     from llmkit.reference import Assembled
@@ -187,13 +185,13 @@ def bytes_of(box_id: str, ids: Ids) -> list[bytes]:
     return [b"" if one in ends else how_engine.token_data(tokenizer, one) for one in ids]
 
 
-def _steps(box: Assembled, asked: Asked) -> Iterator[Step]:
-    """Write: the only place that says by which engine."""
-    from llmkit.generate.decode import stream
-    from llmkit.generate.next_token import chooser
+def _steps(box: Assembled, asked: Asked) -> Steps:
+    """Begin to write, in the batch that all sessions share: the only place that says by which engine."""
+    from llmkit.generate.together import together
 
-    task, choose = asked.task, chooser(asked.sampling)
-    return stream(box, task.ids, max_new_tokens=asked.length, stop_ids=task.stop_ids, choose=choose)
+    task = asked.task
+    stream = together(box).stream
+    return stream(task.ids, max_new_tokens=asked.length, stop_ids=task.stop_ids, sampling=asked.sampling)
 
 
 class _Kept:
@@ -258,9 +256,9 @@ def _logits(box_id: str, fingerprint: str, dtype: str, device: str, ids: Ids) ->
 
 @engine.remembered(max_entries=64)
 def _odds(task: Task, sampling: Sampling, dtype: str, device: str) -> tuple[Odds, ...]:
-    from llmkit.generate.next_token import odds
+    from llmkit.generate.next_token import filtered
 
-    return odds(logits(task).value.values, sampling, task.ids)
+    return filtered(logits(task).value.values, sampling, task.ids)
 
 
 @engine.remembered(max_entries=32)

@@ -23,6 +23,9 @@ KIND = "kv_compare"
 KV_TOKENS = 80
 """Tokens that are written both ways: long enough for the two curves to part."""
 
+SMOOTH = 9
+"""Tokens whose median the line shows; each alone is a dot."""
+
 SEEDS = 5
 FIRST_TOKENS = 4
 """The check draws so many beginnings, each so many tokens long."""
@@ -52,23 +55,28 @@ def draw_cache(page: Page, task: Task) -> None:
 
 
 def _draw_curve(page: Page, result: dict[str, Any], badge: Badge, *, key: str) -> None:
-    """Draw the seconds of each token, both ways; the first, which reads the prompt, is left out of the lines' scale."""
+    """Draw the time of each token both ways: a dot each, and the median of its neighbours as a line."""
     import plotly.graph_objects as go
 
     tokens = np.asarray(result["tokens"], dtype=np.float32)
     times = {name: 1000 * np.asarray(result[name], dtype=np.float32) for name in ("without", "with")}
     drawing = go.Figure()
     for name, colour in (("without", QUIET), ("with", ACCENT)):
+        steady = pd.Series(times[name]).rolling(SMOOTH, center=True, min_periods=1).median().to_numpy(np.float32)
+        drawing.add_scatter(
+            x=tokens, y=times[name], mode="markers", marker={"size": 5, "color": colour}, opacity=0.5, showlegend=False
+        )
         drawing.add_scatter(
             x=tokens,
-            y=times[name],
+            y=steady,
             mode="lines",
             name=page.say(f"generate.kv.{name}"),
             line={"width": 4, "color": colour},
-            hovertemplate="%{x} · %{y:.1f}<extra></extra>",
         )
+    drawing.update_traces(hovertemplate="%{x} · %{y:.1f}<extra></extra>")
     drawing.update_xaxes(title={"text": page.say("generate.kv.x")})
-    drawing.update_yaxes(title={"text": page.say("generate.kv.y")}, rangemode="tozero")
+    most = max(float(np.percentile(one, 95)) for one in times.values())
+    drawing.update_yaxes(title={"text": page.say("generate.kv.y")}, range=[0, 1.25 * most])
     drawing.update_layout(height=380, legend={"orientation": "h", "y": 1.12})
     total = {name: float(one.sum()) / 1000 for name, one in times.items()}
     last = max(len(tokens) // 4, 1)

@@ -76,6 +76,7 @@ def draw_writing(page: Page, task: Task) -> None:
     if run.asked != asked:
         draw_note(page.say("generate.write.older"))
     _watch(page, run, lambda: _draw_run(page, run, key="write"), key="write")
+    draw_note(page.say("generate.write.tint"))
     draw_source(page, stream)
 
 
@@ -186,7 +187,7 @@ def _facts(page: Page, run: Run, written: Written, *, small: bool) -> str:
         f"<div><dt>{escape(page.say(f'generate.fact.{name}'))}</dt><dd>{escape(value)}</dd></div>"
         for name, value in said
     )
-    return f'<dl class="gen-facts">{rows}</dl>'
+    return f'<dl class="gen-facts{" small" if small else ""}">{rows}</dl>'
 
 
 def _plain(data: Sequence[bytes]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ _PROMPT = "generate_prompt"
 _SEED = "generate_seed"
 _CUT = "_generate_cut"
 _SEEDS = 2**31 - 1
+_CLOSING = ".!?\u3002\uff01\uff1f\u2026"
 
 _SLIDERS = {
     "temperature": (0, 200, 80, 5),
@@ -59,7 +61,7 @@ def draw_prompt(page: Page) -> Task:
         key=_PROMPT,
         bind="query-params",
         persist_state="session",
-        placeholder=bench.sentence,
+        placeholder=left_open(bench.sentence),
         height=90,
         on_change=_cut_prompt,
         help=page.say("generate.prompt.help", limit=SENTENCE_LIMIT),
@@ -67,7 +69,7 @@ def draw_prompt(page: Page) -> Task:
     if st.session_state.get(_CUT):
         st.warning(page.say("generate.prompt.cut", n=f"{st.session_state[_CUT]:,}", limit=f"{SENTENCE_LIMIT:,}"))
     with st.spinner(page.say("generate.opening")):
-        task = found.task(bench.box_id, (typed or bench.sentence)[:SENTENCE_LIMIT])
+        task = found.task(bench.box_id, (typed or left_open(bench.sentence))[:SENTENCE_LIMIT])
     if task.box_id != bench.box_id:
         draw_note(page.say("generate.other", box=bench.box_id, other=task.box_id))
     page.count("part.token", len(task.ids))
@@ -120,22 +122,28 @@ def draw_pipeline(page: Page, task: Task) -> None:
             logits=logits.packed,
             seen=seen,
         )
+    _keep_address(sliders)
     if any(moved(one) for one in sliders):
         page.tick("do.slide")
     draw_note(page.say("generate.pipeline.note"))
     draw_source(page, stages)
 
 
+def left_open(sentence: str) -> str:
+    """Return a sentence without the sign that closes it: after it, a model would rather end the text than go on."""
+    return sentence.rstrip().rstrip(_CLOSING) or sentence
+
+
 def draw_length(page: Page, task: Task) -> None:
     """Draw how many tokens are asked for, and what they cost; too many wear the manual's sign."""
-    speed = found.speed(task)
+    speed, slider = found.speed(task), _length(page.say("generate.length"))
     costs = ("count", "time", "bytes", "left", "unmeasured", "good", "long", "brief", "full")
     draw_moving(
         "generate",
         "length",
         key="generate_length",
         name=page.say("generate.length"),
-        sliders=[_length(page.say("generate.length"))],
+        sliders=[slider],
         words={name: page.say(f"generate.length.{name}") for name in costs},
         prompt=len(task.ids),
         limit=task.limit,
@@ -144,6 +152,7 @@ def draw_length(page: Page, task: Task) -> None:
         most=MOST_LENGTH,
         speed=None if speed is None else [round(one, 4) for one in speed],
     )
+    _keep_address([slider])
 
 
 def draw_seed(page: Page) -> int:
@@ -221,6 +230,13 @@ def _slider(name: str, label: str, *, off: str = "") -> Slider:
 
 def _length(label: str) -> Slider:
     return Slider(name="generate_length", label=label, low=10, high=MOST_LENGTH, start=LENGTH, step=10)
+
+
+def _keep_address(sliders: Sequence[Slider]) -> None:
+    """Keep where the learner has settled in the address; the browser's own note of it goes with the next change."""
+    for one in sliders:
+        if moved(one) and st.query_params.get(one.name) != str(place(one)):
+            st.query_params[one.name] = str(place(one))
 
 
 def _cut_prompt() -> None:

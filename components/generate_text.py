@@ -8,10 +8,12 @@ from html import escape
 
 from llmkit.tokens.written import pieces, to_read
 
-TINTS = 4
+TINTS = (0.02, 0.1, 0.4)
+"""Probabilities between which the tint changes: the less likely, the deeper."""
 
 
-TINTS = 4
+TINTS = (0.02, 0.1, 0.4)
+"""Probabilities between which the tint changes: the less likely, the deeper."""
 
 
 def readable(data: bytes) -> str:
@@ -40,7 +42,7 @@ def written(
     drawn = ""
     for piece in pieces(token_bytes):
         p = math.exp(sum(logprobs[piece.start : piece.end]))
-        tint = min(int(p * TINTS), TINTS - 1)
+        tint = sum(p >= least for least in TINTS)
         drawn += f'<span class="gen-{tint}" title="{p:.3f}">{readable(piece.data)}</span>'
     cursor = '<i class="gen-cursor"></i>' if waiting else ""
     mark = f' <em class="gen-end">{escape(end)}</em>' if end else ""

@@ -1,7 +1,7 @@
 // A tree of tokens: from the prompt at the left, one column a token. Where the learner may go on, the alternatives
 // stand above it as bars; each is a button. Only a choice asks the server.
 
-const COLUMN = 122, LINE = 46, WIDE = 104, TALL = 38, EDGE = 26;
+const COLUMN = 112, LINE = 58, WIDE = 92, TALL = 50, EDGE = 26;
 
 function drawn(tag, attributes) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);

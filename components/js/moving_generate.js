@@ -13,22 +13,27 @@ const settingsOf = (values) => ({
   penalty: values.generate_penalty / 100,
 });
 
-// raw: logits from the greatest on; seen: places in it of the tokens that the text holds.
-// Returns, for each of STAGE_NAMES, { logits, probs, kept }.
-function filters(raw, seen, { temperature, topK, topP, minP, penalty }) {
-  let now = raw, order = null;
-  const made = [stageOf(raw)];
-  const push = (next) => {
-    made.push(next === now ? made.at(-1) : stageOf(next));
-    now = next;
-  };
-  push(penalised(now, seen, penalty));
-  order = orderOf(now, now === raw ? [] : seen);
-  push(cooled(now, temperature, order));
-  push(topK ? cutBelow(now, now[order[Math.min(topK, order.length) - 1]]) : now);
-  push(topP < 1 ? nucleus(now, made.at(-1).probs, topP, order) : now);
-  push(minP > 0 ? cutUnlikely(now, made.at(-1).probs, minP, order) : now);
-  return made;
+// raw: logits from the greatest on; seen: places in it of the tokens that the text holds; before: what this has
+// returned for other settings. Returns { settings, order, stages }: for each of STAGE_NAMES { logits, probs, kept }.
+// What comes before the first filter that is set otherwise stays as it was.
+function filters(raw, seen, settings, before = null) {
+  const { temperature, topK, topP, minP, penalty } = settings;
+  const same = (...names) => before && names.every((name) => before.settings[name] === settings[name]);
+  const stages = [before ? before.stages[0] : stageOf(raw)];
+  const push = (next) => stages.push(next === stages.at(-1).logits ? stages.at(-1) : stageOf(next));
+  let order = before?.order;
+  if (same("penalty")) stages.push(before.stages[1]);
+  else {
+    push(penalised(raw, seen, penalty));
+    order = orderOf(stages[1].logits, stages[1] === stages[0] ? [] : seen);
+  }
+  if (same("penalty", "temperature")) stages.push(before.stages[2]);
+  else push(cooled(stages[1].logits, temperature, order));
+  const logits = () => stages.at(-1).logits, probs = () => stages.at(-1).probs;
+  push(topK ? cutBelow(logits(), logits()[order[Math.min(topK, order.length) - 1]]) : logits());
+  push(topP < 1 ? nucleus(logits(), probs(), topP, order) : logits());
+  push(minP > 0 ? cutUnlikely(logits(), probs(), minP, order) : logits());
+  return { settings, order, stages };
 }
 
 function stageOf(logits) {
@@ -98,14 +103,19 @@ function cutUnlikely(logits, probs, minP, order) {
   return logits.map((logit, at) => (probs[at] < least ? OUT : logit));
 }
 
-const share = (p) => (p >= 0.9995 ? "100%" : p >= 0.1 ? `${(100 * p).toFixed(0)}%` : p >= 0.0005 ? `${(100 * p).toFixed(1)}%` : p > 0 ? "<0.1%" : "0");
+const written = (logit) => (logit === OUT ? "×" : logit.toFixed(1).replace("-", "−"));
+function share(p) {
+  if (p <= 0) return "0";
+  if (p < 0.0005) return "<0.1%";
+  return `${(100 * p).toFixed(p >= 0.0995 ? 0 : 1)}%`;
+}
 const grouped = (count) => count.toLocaleString("en");
 
 // Six panels of bars; the outline is what the filter before has left.
 function paintPipeline({ area }) {
   const panels = make("ol", { class: "pipe" });
-  area.append(panels);
-  let data = null, raw = null, cells = [], stages = [];
+  area.append(make("div", { class: "pipe-room" }, panels));
+  let data = null, raw = null, cells = [], found = null;
 
   function build() {
     cells = STAGE_NAMES.map((name, at) => {
@@ -131,25 +141,28 @@ function paintPipeline({ area }) {
     take(newData) {
       data = newData;
       raw = toFloats(data.logits);
+      found = null;
       panels.replaceChildren();
       build();
     },
     draw(values) {
-      stages = filters(raw, data.seen, settingsOf(values));
-      const all = stages.map(shown), most = Math.max(...all.flat());
+      found = filters(raw, data.seen, settingsOf(values), found);
+      const { stages } = found;
+      const all = stages.map(shown), rows = data.names.length - 1;
+      const most = Math.max(...all.flatMap((shares) => shares.slice(0, rows))), wide = (p) => `${Math.min(100, (100 * p) / most)}%`;
       stages.forEach((stage, at) => {
         const before = all[Math.max(at - 1, 0)];
         cells[at].kept.textContent = fill(data.words.kept, { n: grouped(stage.kept) });
         cells[at].rows.forEach(({ row, bar, ghost, number }, i) => {
-          bar.style.width = `${(100 * all[at][i]) / most}%`;
-          ghost.style.width = `${(100 * before[i]) / most}%`;
-          number.textContent = at < 3 && i < data.names.length - 1 ? stage.logits[i].toFixed(1).replace("-", "−").replace("−Infinity", "×") : share(all[at][i]);
+          bar.style.width = wide(all[at][i]);
+          ghost.style.width = wide(before[i]);
+          number.textContent = at < 3 && i < rows ? written(stage.logits[i]) : share(all[at][i]);
           row.className = all[at][i] > 0 ? "" : "out";
         });
       });
     },
     tell() {
-      const end = stages.at(-1);
+      const { stages } = found, end = stages.at(-1);
       let best = 0;
       for (let at = 1; at < end.probs.length; at++) if (end.probs[at] > end.probs[best]) best = at;
       const name = best < data.names.length - 1 ? data.names[best] : data.words.other;

@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from llmkit.generate.decode import Step
 
 State = Literal["writing", "done", "stopped", "failed"]
+
+
+class Steps(Protocol):
+    """Tokens as they are chosen, such as ``Together.stream`` gives: any thread may close it, and then it ends."""
+
+    def __iter__(self) -> Iterator[Step]: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +54,13 @@ class Live:
     """Writes in a thread of its own, whoever looks.
 
     Args:
-        write: makes the iterator of steps; called, used and closed in the thread.
+        write: begins to write; called in the thread.
         done: told in the thread, once, when the text has ended by itself.
     """
 
-    def __init__(
-        self, write: Callable[[], Iterator[Step]], *, done: Callable[[Written], None] = lambda written: None
-    ) -> None:
+    def __init__(self, write: Callable[[], Steps], *, done: Callable[[Written], None] = lambda written: None) -> None:
         self._write, self._done = write, done
+        self._steps_from: Steps | None = None
         self._lock = threading.Lock()
         self._steps: list[Step] = []
         self._seconds: list[float] = []
@@ -73,8 +77,12 @@ class Live:
     def stop(self) -> None:
         """Add nothing from now on, not even the token that is being computed; a text that has ended stays ended."""
         with self._lock:
-            if self._state == "writing":
-                self._state = "stopped"
+            if self._state != "writing":
+                return
+            self._state = "stopped"
+            steps = self._steps_from
+        if steps is not None:
+            steps.close()
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait until the thread has ended."""
@@ -83,10 +91,14 @@ class Live:
     def _run(self) -> None:
         began = time.perf_counter()
         try:
-            with closing(cast("Generator[Step]", self._write())) as steps:
-                for step in steps:
-                    if not self._add(step, time.perf_counter() - began):
-                        return
+            steps = self._write()
+            with self._lock:
+                self._steps_from = steps
+                stopped = self._state == "stopped"
+            for step in () if stopped else steps:
+                if not self._add(step, time.perf_counter() - began):
+                    break
+            steps.close()
             self._end("done")
         except Exception as error:  # noqa: BLE001  whoever looks is told; a thread has no other way to say it
             self._end("failed", error)

@@ -1,4 +1,4 @@
-"""The next token: its logits as a plain array, its odds filter by filter, and a choice by the sampling settings."""
+"""The next token: its logits as a plain array, and its odds filter by filter, for whoever has no tensors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from llmkit.generate.decode import Choose, greedy, require_next_token, require_prompt
-from llmkit.generate.errors import GenerateError
-from llmkit.generate.sampling import Sampling, StageName, draw, stages
+from llmkit.generate.decode import read_on, require_next_token, require_prompt, sampled
+from llmkit.generate.sampling import Sampling, StageName, stages
 from llmkit.parts import KVCache
 from llmkit.reference import Assembled
 
@@ -35,71 +33,35 @@ class Odds:
     kept: int
 
 
+@torch.inference_mode()
 def next_logits(box: Assembled, ids: Sequence[int]) -> Floats:
-    """Return the logits of the token that follows `ids`, [V] float32: one forward pass, no cache.
+    """Return the logits of the token that follows `ids`, [V] float32: one forward pass.
 
     Raises:
         GenerateError: ``no_next_token``, ``prompt_empty``, ``prompt_too_long``.
     """
     require_next_token(box)
     require_prompt(box, ids)
-    return last_logits(box, ids).float().cpu().numpy()
+    logits = read_on(box.model, torch.tensor([list(ids)], device=box.device), KVCache())[0]
+    return logits.float().cpu().numpy()
 
 
-def odds(logits: Floats, sampling: Sampling, history: Sequence[int] = ()) -> tuple[Odds, ...]:
+def filtered(logits: Floats, sampling: Sampling, ids: Sequence[int] = ()) -> tuple[Odds, ...]:
     """Return what `stages` does, as plain arrays.
-
-    Args:
-        logits: [V], for the next token. sampling: the settings. history: ids of the text so far.
-    """
-    return tuple(
-        Odds(name=one.name, logits=one.logits.numpy(), probs=one.probs.numpy(), kept=one.kept)
-        for one in stages(torch.from_numpy(np.array(logits)), sampling, history)
-    )
-
-
-def chooser(sampling: Sampling) -> Choose:
-    """Return a `Choose` that draws by the settings, with a generator of its own: the same seed, the same text."""
-    if sampling.greedy:
-        return greedy if sampling.repetition_penalty == 1 else _Drawn(sampling)
-    return _Drawn(sampling)
-
-
-def draw_next(logits: Floats, sampling: Sampling, ids: Sequence[int]) -> int:
-    """Return the one token that `chooser` would begin with.
 
     Args:
         logits: [V], for the next token. sampling: the settings. ids: of the text so far.
     """
-    return chooser(sampling)(torch.from_numpy(np.array(logits)), ids)
+    return tuple(
+        Odds(name=one.name, logits=one.logits.numpy(), probs=one.probs.numpy(), kept=one.kept)
+        for one in stages(torch.from_numpy(np.array(logits)), sampling, ids)
+    )
 
 
-class _Drawn:
-    """Draws from what the filters leave."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self._sampling = sampling
-        self._generator = torch.Generator().manual_seed(sampling.seed)
-
-    def __call__(self, logits: Tensor, ids: Sequence[int], /) -> int:
-        last = stages(logits, self._sampling, ids)[-1]
-        return int(last.logits.argmax()) if self._sampling.greedy else draw(last.probs, self._generator)
-
-
-@torch.inference_mode()
-def last_logits(box: Assembled, ids: Sequence[int], cache: KVCache | None = None) -> Tensor:
-    """Return the logits after the last of `ids`, [V]; the unembedding reads that place alone.
+def draw_next(logits: Floats, sampling: Sampling, ids: Sequence[int]) -> int:
+    """Return the token that a text with these settings would begin with.
 
     Args:
-        box: an opened box that predicts the next token. ids: at least one; with a cache, what it has not seen yet.
-        cache: what was read before; `ids` are added to it.
-
-    Raises:
-        GenerateError: ``no_next_token``.
+        logits: [V], for the next token. sampling: the settings. ids: of the text so far.
     """
-    unembedding = box.model.unembedding
-    if unembedding is None:
-        raise GenerateError("no_next_token", box=box.box_id)
-    hidden = box.model.with_parts(unembedding=None)(torch.tensor([list(ids)], device=box.device), cache=cache)
-    logits: Tensor = unembedding(hidden[0, -1])
-    return logits
+    return sampled(sampling)(torch.from_numpy(np.array(logits)), ids)
