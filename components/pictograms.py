@@ -90,6 +90,10 @@ _DRAWINGS = {
         '<ellipse cx="32" cy="14" rx="22" ry="7"/><path d="M10 14v36c0 4 10 7 22 7s22-3 22-7V14"/>',
         '<path d="M10 32c0 4 10 7 22 7s22-3 22-7"/>',
     ),
+    "sliders": (
+        '<path d="M14 6v52M32 6v52M50 6v52"/><path d="M8 20h12v8H8ZM26 38h12v8H26ZM44 14h12v8H44Z"/>',
+        '<path d="M11 24h6M29 42h6M47 18h6"/>',
+    ),
     "question": (
         '<circle cx="32" cy="32" r="25"/>',
         '<path d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',

@@ -63,11 +63,21 @@ def build_classifier(box: Assembled, *, n_labels: int, seed: int) -> Classifier:
     Args:
         box: an opened box of any family. n_labels: how many labels. seed: of the head's weights.
     """
+    return copy.deepcopy(fresh_classifier(box, n_labels=n_labels, seed=seed)).to(torch.float32)
+
+
+def fresh_classifier(box: Assembled, *, n_labels: int, seed: int) -> Classifier:
+    """A classifier on the box's own body, which it shares: for reading, never for learning.
+
+    Args:
+        box: an opened box of any family. n_labels: how many labels. seed: of the head's weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = copy.deepcopy(box.model.with_parts(unembedding=None))
+        body = box.model.with_parts(unembedding=None)
         classifier = Classifier(body, n_labels=n_labels, pooling="last" if box.config.causal else "mean")
-    return classifier.to(device=box.device, dtype=torch.float32)
+    classifier.head.to(device=box.device)
+    return classifier.eval()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,36 +25,19 @@ from llmkit.tune import finetune, finetune_job, run_folder
 from llmkit.tune.classifier import Classifier, build_classifier, encode_examples, predict
 from llmkit.tune.classifier_box import open_classifier
 from llmkit.tune.data import prepared
-from llmkit.tune.data.prepared import PreparedRow, keep
+from llmkit.tune.data.prepared import PreparedRow
 from llmkit.tune.errors import TuneError
 from llmkit.tune.finetune import FinetuneConfig, prepare, trainable
 from llmkit.tune.labelled import fingerprint, open_labelled
 from llmkit.tune.memory import PeakMemory
 from llmkit.tune.tuned import tuned_boxes
 from llmkit.tune.what_learns import count_learning, count_parts_learning, what_learns
+from tests.llmkit.told import BAD, GOOD, PARTS, kept, rows
 
 pytestmark = pytest.mark.usefixtures("own_home")
 
 BOX = "gpt2-starter"
-GOOD, BAD = ("good", "lovely", "funny", "strong"), ("bad", "awful", "boring", "weak")
-PARTS = ("train", "train", "train", "train", "train", "train", "validation", "test")
 Report = Callable[[], DirectReport]
-
-
-def rows(n: int = 96, labels: tuple[str, str] = ("no", "yes")) -> list[PreparedRow]:
-    """Texts whose label is told by one word, in three parts."""
-    return [
-        PreparedRow(
-            f"{'so ' * (at % 5)}{(BAD, GOOD)[at % 2][at // 2 % 4]} {at}", labels[at % 2], PARTS[at // 2 % 8], at
-        )
-        for at in range(n)
-    ]
-
-
-def kept(given: list[PreparedRow], name: str = "told.csv") -> str:
-    return keep(
-        given, name=name, text="text", label="label", threshold=None, mendings=(), seed=0, shares=(0.8, 0.1, 0.1)
-    ).id
 
 
 def asked(data: str, *, box: str = BOX, **config: Any) -> dict[str, Any]:
