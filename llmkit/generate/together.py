@@ -251,7 +251,7 @@ class Together:
         """Whether these prompts are read in one piece; the last one begins like none of the others."""
         *others, last = rows
         return (
-            sum(len(row.ids) for row in rows) <= PIECE
+            sum(len(row.ids) for row in rows) <= min(PIECE, self.box.config.max_seq_len)
             and self._fits(rows)
             and all(_common(row.ids, last.ids) < SHARED for row in others)
             and self._likest(last)[1] == 0
