@@ -14,6 +14,9 @@ function buildBoard(root) {
   let data = null, hooks = null, told = "", timer = 0;
   let chosen = null, cell = null, dials = {}, rows = {}, buttons = [];
 
+  // The scale begins a step below whatever is lowest on it.
+  let from = 0;
+  const along = (share) => `${(100 * (share - from)) / (1 - from)}%`;
   const percent = (share) => `${(100 * share).toFixed(0)}%`;
   const done = () => data.ways.filter((one) => !one.missing);
   const current = () => done().find((one) => one.way === chosen) ?? null;
@@ -38,7 +41,7 @@ function buildBoard(root) {
     }
     const whisker = make("i", { class: "whisker" }), dot = make("i", { class: "dot" });
     const chance = make("i", { class: "chance" });
-    chance.style.left = `${100 * data.chance}%`;
+    chance.style.left = along(data.chance);
     const scale = make("div", { role: "cell", class: "scale" }, chance, whisker, dot);
     const figures = ["accuracy", "f1", "learn", "each", "memory"].map((key) =>
       make("div", { role: "cell", class: `number ${key}` }, make("span", { class: "head" }, data.words[key]), make("b"), make("small")));
@@ -51,9 +54,9 @@ function buildBoard(root) {
 
   function paint(one) {
     const at = dials[one.way], { whisker, dot, scale, figures, row, name } = rows[one.way];
-    whisker.style.left = `${100 * one.low[at]}%`;
-    whisker.style.width = `${100 * (one.high[at] - one.low[at])}%`;
-    dot.style.left = `${100 * one.accuracy[at]}%`;
+    whisker.style.left = along(one.low[at]);
+    whisker.style.width = along(one.high[at] - one.low[at] + from);
+    dot.style.left = along(one.accuracy[at]);
     scale.setAttribute("aria-label", `${percent(one.low[at])} – ${percent(one.high[at])}`);
     const told = [
       [percent(one.accuracy[at]), `${percent(one.low[at])}–${percent(one.high[at])}`],
@@ -216,11 +219,18 @@ function buildBoard(root) {
         chosen = best?.way ?? null;
       }
       view.setAttribute("aria-label", data.words.name);
-      const chance = make("span", {}, fill(data.words.chance, { p: percent(data.chance) }));
-      chance.style.insetInlineStart = `${100 * data.chance}%`;
+      const lowest = Math.min(data.chance, ...done().flatMap(({ low }) => low));
+      from = Math.max(Math.floor(lowest * 10 - 0.5) / 10, 0);
+      const mark = (share, text, kind) => {
+        const span = make("span", { class: kind }, text);
+        span.style.left = along(share);
+        return span;
+      };
+      const marks = [mark(from, percent(from), ""), mark(1, percent(1), "")];
+      marks.push(mark(data.chance, fill(data.words.chance, { p: percent(data.chance) }), "at-chance"));
       const head = make("div", { role: "row", class: "line top" },
         make("div", { role: "columnheader" }, data.words.way),
-        make("div", { role: "columnheader", class: "scale" }, chance),
+        make("div", { role: "columnheader", class: "scale" }, ...marks),
         ...["accuracy", "f1", "learn", "each", "memory"].map((key) => make("div", { role: "columnheader", class: "number" }, data.words[key])));
       table.replaceChildren(head, ...data.ways.map(line));
       drawDetail();

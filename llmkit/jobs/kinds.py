@@ -11,6 +11,8 @@ Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
     "assemble": "llmkit.assembly.build:run",
+    "classify": "llmkit.tune.ways.runner:run",
+    "classify_one": "llmkit.tune.ways.runner:run_one",
     "data_lengths": "llmkit.tune.data.lengths:run",
     "exchange": "llmkit.trace.exchange:run",
     "few_shot": "llmkit.generate.few_shot:run",
@@ -20,6 +22,7 @@ KINDS: dict[str, str] = {
     "fit_box": "llmkit.reference.fit:run",
     "firing": "llmkit.trace.firing:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
+    "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
     "reasoning": "llmkit.generate.reasoning:run",
 }

@@ -63,7 +63,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     def tick(count: int) -> None:
         nonlocal read
         read += count
-        report(min(read, total), total, "reading", {"ways": made})
+        report(min(read, total), total, "judging", {"ways": made})
 
     reader: Reader | None = None
     for name in settings["ways"]:
@@ -84,7 +84,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             "answer_s": ended - learned + answer_reused - learn_reused,
             "peak_bytes": memory.peak_bytes,
         }
-        report(min(read, total), total, "reading", {"ways": made})
+        report(min(read, total), total, "judging", {"ways": made})
     if reader is not None and learners:
         reader.keep(report.folder, [row.text for row in task.train])
     np.savez(report.folder / FILE, allow_pickle=False, **answers)
@@ -105,10 +105,10 @@ def run_one(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     total = sum(len(asked["ways"]) for asked in settings["asked"])
     made: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
-    report(0, total, "reading")
+    report(0, total, "judging")
 
     def tick(_: int = 0) -> None:
-        report(len(made), total, "reading", {"ways": made, "labels": list(labels)})
+        report(len(made), total, "judging", {"ways": made, "labels": list(labels)})
 
     for asked in settings["asked"]:
         task = open_task(asked)
