@@ -151,32 +151,32 @@ def _draw_whole(page: Page, whole: Mapping[str, Any], badge: Badge) -> None:
 
 
 def _table(page: Page, pieces: Sequence[Mapping[str, Any]]) -> str:
-    """The parts as a table: one row for each that stands alone, one for each layer, a tick in each cell that fits."""
+    """The parts as a table: a row for each that stands alone and for each layer, a tick in each cell that fits."""
     say = page.say
-    tick = pictograms.picture("check", size="small", label=say("common.fit.fits"))
 
-    def cell(piece: Mapping[str, Any]) -> str:
-        delta = "" if piece["delta"] is None else f"{piece['delta']:.0e}"
-        if piece["state"] == "fits":
-            return f"{tick} {delta}"
-        state = piece["state"]
-        return f"<b>{escape(say(f'build.state.{state}'))}</b> {delta}"
+    def row(title: str, cells: Sequence[str], *, span: int = 1) -> str:
+        inner = "".join(f'<td colspan="{span}">{cell}</td>' for cell in cells)
+        return f'<tr><th scope="row">{escape(title)}</th>{inner}</tr>'
 
     head = "".join(f"<th>{escape(say(f'build.bench.part.{name}'))}</th>" for name in _BLOCK)
-    alone = [piece for piece in pieces if piece["layer"] is None]
-    body = ""
-    for piece in alone:
-        name = escape(say(f"build.bench.part.{piece['part']}"))
-        body += f'<tr><th scope="row">{name}</th><td>{cell(piece)}</td></tr>'
-    layers = sorted({piece["layer"] for piece in pieces if piece["layer"] is not None})
-    storeys = ""
-    for layer in layers:
-        mine = {piece["part"]: piece for piece in pieces if piece["layer"] == layer}
-        cells = "".join(f"<td>{cell(mine[name]) if name in mine else ''}</td>" for name in _BLOCK)
-        storeys += f'<tr><th scope="row">{escape(say("build.fit.layer", n=layer))}</th>{cells}</tr>'
-    head_row = f"<thead><tr><td></td>{head}</tr></thead>" if layers else ""
+    body, layer = "", None
+    for piece in pieces:
+        name = say(f"build.bench.part.{piece['part']}")
+        if piece["layer"] is None:
+            body += row(name, [_cell(page, piece)], span=len(_BLOCK))
+        elif piece["layer"] != layer:
+            layer = piece["layer"]
+            mine = {other["part"]: other for other in pieces if other["layer"] == layer}
+            cells = [_cell(page, mine[part]) if part in mine else "" for part in _BLOCK]
+            body += ("" if layer else f"<tr><td></td>{head}</tr>") + row(say("build.fit.layer", n=layer), cells)
     name = escape(say("build.fit.table"))
-    return (
-        f'<div class="fit" tabindex="0" role="region" aria-label="{name}"><table><tbody>{body}</tbody></table>'
-        f"<table>{head_row}<tbody>{storeys}</tbody></table></div>"
-    )
+    return f'<div class="parts-fit" tabindex="0" role="region" aria-label="{name}"><table>{body}</table></div>'
+
+
+def _cell(page: Page, piece: Mapping[str, Any]) -> str:
+    """A tick, or what is wrong, and the difference."""
+    delta = "" if piece["delta"] is None else f"{piece['delta']:.0e}" if piece["delta"] else "0"
+    if piece["state"] == "fits":
+        return f"{pictograms.picture('check', size='small', label=page.say('common.fit.fits'))} {delta}"
+    state = piece["state"]
+    return f"<b>{escape(page.say(f'build.state.{state}'))}</b> {delta}"

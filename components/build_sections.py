@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from urllib.parse import quote
 
 import streamlit as st
@@ -19,12 +20,14 @@ from llmkit.assembly.errors import PlanError
 from llmkit.assembly.fitting import misfits
 from llmkit.assembly.plan import EMPTY, SLOTS, Plan
 
+_STYLE = Path(__file__).with_name("build_style.css")
 _FILE = "_build_file"
 _BUILD = "_build_asked"
 
 
 def draw_bench(page: Page) -> Plan:
     """Draw the bench and return what lies on it."""
+    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
     error = build_bench.complaint()
     if error is not None:
         with page.guard():
@@ -34,7 +37,7 @@ def draw_bench(page: Page) -> Plan:
     counted = build_engine.rows(plan)
     total = sum(row.places * row.parameters for row in counted)
     page.count("part.placed", len(SLOTS) - len(plan.missing))
-    page.count("part.layer", plan.n_layers)
+    page.count("part.layer", plan.n_layers if {"attention", "feed_forward"}.isdisjoint(plan.missing) else 0)
     page.count("part.parameter", total)
     alt = page.say("build.alt.empty") if plan == EMPTY else _in_words(page, plan, total)
     with page.shown(key="bench", badge=Badge.live(), alt=alt, data=build_engine.rows_frame(counted)):
@@ -130,7 +133,10 @@ def draw_keep(page: Page, plan: Plan) -> None:
         st.code(link_to(page, plan), language=None, wrap_lines=True)
     with bring:
         given = st.file_uploader(
-            page.say("build.keep.open", kib=saved.MOST_BYTES // 1024), type=["json"], key="build_file"
+            page.say("build.keep.open", kib=saved.MOST_BYTES // 1024),
+            type=["json"],
+            key="build_file",
+            max_upload_size=1,
         )
         if given is not None:
             with page.guard():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,15 @@ def _frame(page: Page, costs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _axes(figure: go.Figure, page: Page, measure: str, whole: float, *, along: str, values: Sequence[float]) -> None:
     """A logarithmic axis where losses differ by more than a hundredfold, and a line where the whole machine is."""
     wide = measure == "loss" and max(values) > 100 * min(values)
-    axis = {"title": {"text": page.say(f"build.swap.axis.{measure}")}, "type": "log" if wide else "linear"}
+    axis: dict[str, Any] = {
+        "title": {"text": page.say(f"build.swap.axis.{measure}")},
+        "type": "log" if wide else "linear",
+    }
+    low, high = min(values), max(values)
+    if wide:
+        axis["range"] = [math.log10(low) - 0.1, math.log10(high) + 0.25 * math.log10(high / low)]
+    elif along == "x":
+        axis["range"] = [0, 1.2 * high]
     (figure.update_xaxes if along == "x" else figure.update_yaxes)(**axis)
     if measure == "loss":
         (figure.add_vline if along == "x" else figure.add_hline)(whole, line={"color": QUIET, "dash": "dash"})
@@ -201,7 +210,7 @@ def _draw_text(page: Page, change: Change, cost: Mapping[str, Any]) -> None:
     alt = page.say("build.swap.text.alt", before=lines[0][1], change=lines[1][0], after=lines[1][1])
     data = pd.DataFrame({"machine": [title for title, _ in lines], "text": [text for _, text in lines]})
     with page.shown(key="swap_text", badge=badge, alt=alt, data=data):
-        st.html(f'<div class="fit written"><table><tbody>{rows}</tbody></table></div>')
+        st.html(f'<div class="parts-fit written"><table><tbody>{rows}</tbody></table></div>')
     draw_note(page.say("build.swap.text.note", loss=f"{cost['loss']:.3g}") if cost["loss"] is not None else alt)
 
 

@@ -175,15 +175,14 @@ function buildBench(root) {
   function drawStarts() {
     const same = JSON.stringify(plan);
     starts.replaceChildren(
-      ...data.presets.map(({ name, title, plan: preset }) => button(title, () => choose({ ...preset }), JSON.stringify(preset) === same, { "data-preset": name })),
-      make("span", { class: "gap" }),
       button("↶", () => step(-1), undefined, { class: "undo", "aria-label": say("undo"), title: say("undo"), ...(history.at ? {} : { disabled: "" }) }),
       button("↷", () => step(1), undefined, { class: "redo", "aria-label": say("redo"), title: say("redo"), ...(history.at < history.plans.length - 1 ? {} : { disabled: "" }) }),
+      ...data.presets.map(({ name, title, plan: preset }) => button(title, () => choose({ ...preset }), JSON.stringify(preset) === same, { "data-preset": name })),
     );
   }
 
   function drawSums(rows) {
-    const all = rows && totals(rows), none = "–";
+    const all = rows?.length ? totals(rows) : null, none = "–";
     const tile = (name, value, small) => make("div", { "data-sum": name }, make("span", {}, say(`sum.${name}`)), make("b", {}, value), make("small", {}, small));
     const kept = all ? say(plan.causal ? "sum.kv.note" : "sum.kv.both", { full: bytes(all.kvNumbers * 2 * plan.max_seq_len), n: plan.max_seq_len }) : "";
     sums.replaceChildren(
@@ -208,7 +207,7 @@ function buildBench(root) {
   }
 
   function drawParts(rows) {
-    if (!rows) return parts.replaceChildren();
+    if (!rows?.length) return parts.replaceChildren();
     const all = totals(rows), most = Math.max(1, ...rows.map((row) => row.places * row.parameters));
     const line = (row) => {
       const sum = row.places * row.parameters, bar = make("u", {});
@@ -250,7 +249,7 @@ function buildBench(root) {
       positions: `positions.${now.positions}`, norm_1: `norm.${now.norm}`, norm_2: `norm.${now.norm}`, norm_final: `norm.${now.norm}`, norm_embeddings: `norm.${now.norm}`,
       attention: `attention.${kindNow()}`, feed_forward: `feed_forward.${now.feed_forward}`, unembedding: now.tied ? "unembedding.tied" : "unembedding.own",
     }[name];
-    return what ? `${say(`part.${name}`)} · ${say(what)}` : say(`part.${name}`);
+    return [say(`part.${name}`), what ? say(what) : ""];
   }
 
   view.addEventListener("keydown", (event) => {

@@ -29,8 +29,8 @@ function boards(plan) {
 }
 
 function drawMachine(plan, rows, wrong, words, room) {
-  const narrow = room < 460, width = narrow ? 340 : 560, axis = narrow ? 118 : 212, text = narrow ? 206 : 338;
-  const half = narrow ? 13 : 18, bypass = narrow ? 52 : 96, bracket = narrow ? 30 : 62;
+  const narrow = room < 520, width = narrow ? 340 : 560, axis = narrow ? 126 : 212, text = narrow ? 212 : 338;
+  const half = narrow ? 13 : 18, bypass = narrow ? 60 : 96, bracket = narrow ? 42 : 62;
   const size = new Map(rows.map((row) => [row.name, row.places * row.parameters]));
   const all = Math.max(1, [...size.values()].reduce((sum, one) => sum + one, 0));
   const refused = new Set(wrong.map(({ slot }) => slot));
@@ -53,7 +53,7 @@ function drawMachine(plan, rows, wrong, words, room) {
   for (const part of parts) drawn.append(drawBoard(part, { axis, text, half, narrow, plan, words, size, refused }));
   const one = parts.find(({ name }) => name === "embedding"), last = parts.find(({ name }) => name === "unembedding");
   if (one && last && !one.missing && !last.missing && plan.tied) {
-    const left = narrow ? 8 : 20, [from, to] = [one.y, last.y];
+    const left = narrow ? 4 : 20, [from, to] = [one.y, last.y];
     drawn.append(svg("path", { d: `M${axis - one.side} ${from} H${left} V${to} H${axis - last.side}`, class: "tie" }));
   }
   return svg("svg", { viewBox: `0 0 ${width} ${bottom}`, width: "100%", role: "img", "aria-label": words.name }, drawn);
@@ -97,9 +97,9 @@ function drawBoard(part, { axis, text, half, narrow, plan, words, size, refused 
   if (!part.missing) dressBoard(group, part, axis, half, plan);
   if (bad) group.append(svg("path", { d: `M${axis - side * 0.6} ${y - half} L${axis + side * 0.6} ${y + half} M${axis + side * 0.6} ${y - half} L${axis - side * 0.6} ${y + half}`, class: "cross" }));
   group.append(svg("line", { x1: axis + side + 4, x2: text - 6, y1: y, y2: y, class: "leader" }));
-  const label = svg("text", { x: text, y: y - 2, class: "title" }, part.missing ? words.missing[part.slot] : words.drawn(name, plan));
+  const [title, kind] = part.missing ? [words.missing[part.slot], ""] : words.drawn(name, plan);
   const value = part.missing ? "" : refused.size && !size.has(name) ? "–" : short(size.get(name) ?? 0);
-  group.append(label, svg("text", { x: text, y: y + 15, class: "value" }, value));
+  group.append(svg("text", { x: text, y: y - 2, class: "title" }, title), svg("text", { x: text, y: y + 15, class: "value" }, [kind, value].filter(Boolean).join(" · ")));
   return group;
 }
 

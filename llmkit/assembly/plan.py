@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from llmkit.assembly.errors import PlanError
@@ -238,7 +237,7 @@ def _whole(value: object) -> bool:
 
 def _check_range(name: str, value: object, bounds: tuple[float, float]) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not isfinite(value) or not bounds[0] <= value <= bounds[1]:  # type: ignore[arg-type, operator]
+    if not number or not bounds[0] <= value <= bounds[1]:  # type: ignore[operator]
         raise PlanError("plan_number", field=name, value=_short(value), low=bounds[0], high=bounds[1])
 
 

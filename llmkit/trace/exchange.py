@@ -135,19 +135,24 @@ def read(box: Assembled, ids: Sequence[int], one: Change | None) -> Reading:
 def go_on(box: Assembled, ids: Sequence[int], one: Change | None, *, tokens: int) -> tuple[int, ...]:
     """The likeliest token, again and again, after a text: at most ``tokens`` that fit its context.
 
+    Special tokens, such as the mark at the end of a text, are left out: the machine always goes on.
+
     Raises:
         ValueError: the box predicts no next token.
     """
     if not box.config.causal or box.model.unembedding is None:
         raise ValueError(f"{box.box_id} predicts no next token")
     machine = box.model if one is None else exchange(box, one)
+    marks = [token.token_id for token in box.tokenizer.added if token.special]
     text = list(ids)
     with torch.inference_mode():
         while len(text) < min(len(ids) + tokens, box.config.max_seq_len):
             logits = machine(torch.tensor([text], device=box.device))[0, -1]  # [V]
             if not logits.isfinite().all():
                 break
-            text.append(int(logits.argmax()))
+            text.append(
+                int(logits.index_fill(0, torch.tensor(marks, dtype=torch.long, device=box.device), -torch.inf).argmax())
+            )
     return tuple(text[len(ids) :])
 
 
