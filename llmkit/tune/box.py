@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from llmkit.generate.sampling import Sampling
-from llmkit.parts import Transformer, assemble
+from llmkit.parts import Transformer, TransformerConfig, assemble
 from llmkit.reference.naming import to_reference
 from llmkit.tune.card import card
 from llmkit.tune.corpus import END_OF_TEXT
@@ -155,12 +156,31 @@ def _write_kept(run: Run, share: float, log: Sequence[Mapping[str, Any]], box: P
 
 
 def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Weights, configuration and tokenizer of one model, as the reference reads them."""
+    """One model of a run, its weights as float16."""
+    half = {name: tensor.half() for name, tensor in tensors.items()}
+    write_gpt2(half, run.config.parts, run.tokenizer, folder, tokenizer_class="GPT2Tokenizer")
+
+
+def write_gpt2(
+    tensors: Mapping[str, torch.Tensor],
+    config: TransformerConfig,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    tokenizer_class: str = "PreTrainedTokenizerFast",
+) -> None:
+    """Weights, configuration and tokenizer of a GPT-2, as the reference reads them.
+
+    Args:
+        tensors: of the parts, in the dtype in which they are to be stored. config: its parts list.
+        tokenizer: with ``<|endoftext|>``. folder: made where it is not there.
+        tokenizer_class: the reference's; its ``GPT2Tokenizer`` puts GPT-2's own cut into words in place of the file's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    config, end = run.config, run.tokenizer.token_to_id(END_OF_TEXT)
-    theirs = to_reference(tensors, "gpt2", config.parts)
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    theirs = to_reference(tensors, "gpt2", config)
     weights = folder / "model.safetensors"
-    save_file({name: tensor.half() for name, tensor in theirs.items()}, weights, metadata={"format": "pt"})
+    save_file(theirs, weights, metadata={"format": "pt"})
     weights.chmod(0o644)  # safetensors lets its owner alone read
     (folder / "config.json").write_text(
         _json(
@@ -172,15 +192,15 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
                 "n_embd": config.d_model,
                 "n_layer": config.n_layers,
                 "n_head": config.n_heads,
-                "activation_function": "gelu_new",
-                "layer_norm_epsilon": config.parts.norm_eps,
+                "activation_function": {"gelu": "gelu", "gelu_tanh": "gelu_new"}[config.feed_forward],
+                "layer_norm_epsilon": config.norm_eps,
                 "resid_pdrop": 0.0,  # trained without dropout
                 "embd_pdrop": 0.0,
                 "attn_pdrop": 0.0,
                 "tie_word_embeddings": True,
                 "bos_token_id": end,
                 "eos_token_id": end,
-                "dtype": "float16",
+                "dtype": str(tensors["embedding.weight"].dtype).removeprefix("torch."),
             }
         ),
         encoding="utf-8",
@@ -198,11 +218,11 @@ def _write_model(run: Run, tensors: Mapping[str, torch.Tensor], folder: Path) ->
         ),
         encoding="utf-8",
     )
-    run.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "tokenizer_config.json").write_text(
         _json(
             {
-                "tokenizer_class": "GPT2Tokenizer",
+                "tokenizer_class": tokenizer_class,
                 "model_max_length": config.max_seq_len,
                 "add_prefix_space": False,
                 "clean_up_tokenization_spaces": False,

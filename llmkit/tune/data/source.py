@@ -74,17 +74,26 @@ def open_source(source: str, reading: Reading | None = None) -> Table:
         DataError: ``data_missing`` when the file is no longer kept, and all of `read_table`.
         ShelfError: the box is not here.
     """
-    match = _FILE.fullmatch(source)
-    if match is None:
+    if _FILE.fullmatch(source) is None:
         return from_box(source)
-    folder = _root() / match[1]
-    try:
-        name = str(json.loads((folder / _NAME).read_text(encoding="utf-8")))
-        content = (folder / _CONTENT).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError("data_missing", id=source[:16]) from error
+    name, content = read_file(source)
     how = reading or Reading()
     return read_table(content, name, encoding=how.encoding, delimiter=how.delimiter, header=how.header, sheet=how.sheet)
+
+
+def read_file(source: str) -> tuple[str, bytes]:
+    """A kept file's name and bytes.
+
+    Raises:
+        DataError: ``data_missing`` when there is no such file, or it is no longer kept.
+    """
+    match = _FILE.fullmatch(source)
+    folder = _root() / (match[1] if match else "-")
+    try:
+        name = str(json.loads((folder / _NAME).read_text(encoding="utf-8")))
+        return name, (folder / _CONTENT).read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError("data_missing", id=source[:16]) from error
 
 
 def fingerprint(source: str) -> str:
