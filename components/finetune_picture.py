@@ -47,12 +47,22 @@ def short(text: str, most: int = 24) -> str:
 
 def legend(say: Words) -> str:
     """Return what the machines' colours mean, as HTML."""
-    pieces = (("frozen", "❄️🔐"), ("learning", "🔥"), ("adapter", "🔌"))
-    return '<div class="ft-key">' + "".join(_key(name, sign, say) for name, sign in pieces) + "</div>"
+    pieces = ("frozen", "learning", "adapter")
+    return '<div class="ft-key">' + "".join(_key(name, say) for name in pieces) + "</div>"
 
 
-def _key(name: str, sign: str, say: Words) -> str:
-    return f'<span><i class="ft-{name}"></i>{sign} {escape(say(f"finetune.key.{name}"))}</span>'
+def _key(name: str, say: Words) -> str:
+    return f'<span><i class="ft-{name}"></i>{escape(say(f"finetune.key.{name}"))}</span>'
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in per cent, with as many digits as a small one needs.
+
+    >>> share(1, 1), share(1, 300), share(770, 22_566_146)
+    ('100%', '0.33%', '0.0034%')
+    """
+    value = 100 * part / max(whole, 1)
+    return f"{value:.0f}%" if value >= 99.5 else f"{value:.2g}%"
 
 
 def machine(counted: WhatLearns, say: Words) -> str:
@@ -74,7 +84,7 @@ def _row(parts: Sequence[PartLearns], say: Words, *, named: bool) -> str:
     pieces = ""
     for part in parts:
         learns = part.learning > 0
-        sign = ("🔥 " if learns else "❄️ ") + escape(say(f"finetune.part.{part.name}")) if named else ""
+        sign = ("" if learns else "❄ ") + escape(say(f"finetune.part.{part.name}")) if named else ""
         pieces += f'<div class="ft-part ft-{"learning" if learns else "frozen"}">{sign}</div>'
         if part.adapters:
             pieces += '<div class="ft-adapter"></div>'
@@ -83,12 +93,13 @@ def _row(parts: Sequence[PartLearns], say: Words, *, named: bool) -> str:
 
 def counts(counted: WhatLearns, say: Words) -> str:
     """Write how many weights learn and how many are frozen. Returns HTML."""
-    share = f"{counted.learning / counted.total:.2%}"
     least = f"{counted.least_bytes / MIB:,.0f}"
-    return (
-        f'<p class="ft-counts">🔥 <b>{counted.learning:,}</b> · ❄️🔐 <b>{counted.frozen:,}</b>'
-        f"<span>{escape(say('finetune.counts', share=share, mib=least))}</span></p>"
+    lines = (
+        say("finetune.counts.learning", n=f"{counted.learning:,}", share=share(counted.learning, counted.total)),
+        say("finetune.counts.frozen", n=f"{counted.frozen:,}"),
     )
+    bold = "".join(f"<b>{escape(line)}</b><br>" for line in lines)
+    return f'<p class="ft-counts">{bold}<span>{escape(say("finetune.counts", mib=least))}</span></p>'
 
 
 def curves(runs: Mapping[str, Run], which: str, say: Words) -> go.Figure:
@@ -111,7 +122,7 @@ def curves(runs: Mapping[str, Run], which: str, say: Words) -> go.Figure:
                 y=np.asarray([point[1] for point in points], dtype=np.float32),
                 mode="lines+markers" if few else "lines",
                 name=escape(say(f"finetune.method.{method}")),
-                line={"color": COLOURS[method], "width": 4 if few else 3, "dash": DASHES[method]},
+                line={"color": COLOURS[method], "width": 4 if few else 2, "dash": DASHES[method]},
                 marker={"size": 11, "symbol": SYMBOLS[method]},
                 hovertemplate="%{x}: %{y:.3f}<extra></extra>",
             )
@@ -195,7 +206,7 @@ def memory(runs: Mapping[str, Run], say: Words) -> go.Figure:
 def results(runs: Mapping[str, Run], say: Words) -> str:
     """Write what came of each method as a table, the best accuracy in bold. Returns HTML."""
     done = {method: run.result for method, run in runs.items() if run.result is not None}
-    heads = ("learning", "speed", "seconds", "peak", "validation", "test", "ending")
+    heads = ("test", "validation", "peak", "speed", "seconds", "learning")
     head = "".join(f"<th>{escape(say(f'finetune.column.{name}'))}</th>" for name in heads)
     accuracies = [result["test"]["after"]["accuracy"] for result in done.values() if result["test"]["after"]]
     best = max(accuracies, default=None)
@@ -204,13 +215,12 @@ def results(runs: Mapping[str, Run], say: Words) -> str:
         after, n = result["test"]["after"], result["test"]["n"]
         low, high = interval(after["accuracy"], n) if after else (0.0, 0.0)
         cells = (
-            f"{result['learning'] / result['total']:.2%}",
+            "–" if after is None else f"{after['accuracy']:.1%} [{low:.0%}, {high:.0%}]",
+            "–" if result["best"] is None else f"{result['best'][2]:.1%}",
+            f"{result['memory']['peak'] / MIB:,.0f} MiB",
             "–" if result["steps_per_second"] is None else f"{result['steps_per_second']:.2f}",
             f"{result['seconds']:.0f}",
-            f"{result['memory']['peak'] / MIB:,.0f} MiB",
-            "–" if result["best"] is None else f"{result['best'][2]:.1%} @{result['best'][0]:g}",
-            "–" if after is None else f"{after['accuracy']:.1%} [{low:.0%}, {high:.0%}]",
-            say(f"finetune.ending.{result['ending']}"),
+            share(result["learning"], result["total"]),
         )
         mark = ' class="ft-best"' if after and after["accuracy"] == best else ""
         name = escape(say(f"finetune.method.{method}"))
@@ -285,8 +295,8 @@ def _shown_labels(readings: Sequence[tuple[str, NDArray[np.float32]]], truth: in
     return sorted(dict.fromkeys([*([] if truth is None else [truth]), *likely]))[:SHOWN_LABELS]
 
 
-def _piece(name: str, label: str, share: float) -> str:
-    share = min(max(share, 0.0), 1.0)
-    text = f"{label} {share:.0%}" if share >= 0.12 else ""
-    title = escape(f"{label} {share:.1%}")
-    return f'<span class="{name}" style="width:{share:.3%}" title="{title}">{escape(text)}</span>'
+def _piece(name: str, label: str, prob: float) -> str:
+    prob = min(max(prob, 0.0), 1.0)
+    text = f"{label} {prob:.0%}" if prob >= 0.12 else ""
+    title = escape(f"{label} {prob:.1%}")
+    return f'<span class="{name}" style="width:{prob:.3%}" title="{title}">{escape(text)}</span>'

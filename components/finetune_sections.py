@@ -136,7 +136,7 @@ def _draw_sliders(page: Page, box_id: str, data: str) -> None:
             found.USUAL["epochs"],
             key=found.key("epochs"),
             persist_state="session",
-            width=240,
+            width=222,
         )
         _select(say("finetune.batch"), found.BATCHES, "batch", str)
         _select(say("finetune.tokens"), lengths, "tokens", str)
@@ -155,7 +155,7 @@ def _select(label: str, options: Sequence[Any], name: str, text: Callable[[Any],
     if key in st.session_state and st.session_state[key] not in options:
         st.session_state[key] = options[-1]
     usual = found.USUAL[name] if found.USUAL[name] in options else options[-1]
-    st.select_slider(label, options, usual, format_func=text, key=key, persist_state="session", width=240)
+    st.select_slider(label, options, usual, format_func=text, key=key, persist_state="session", width=222)
 
 
 def _draw_machines(page: Page, plan: Plan) -> None:
@@ -209,6 +209,7 @@ def _draw_own(page: Page, plan: Plan, method: str) -> None:
         default=[one for one in found.USUAL["targets"] if one in linears],
         key=found.key("targets"),
         persist_state="session",
+        wrap=True,
     )
     if not st.session_state.get(found.key("targets")):
         st.warning(say("finetune.targets.none", target=plain(plan.targets[0])))
@@ -314,7 +315,7 @@ def _draw_run(page: Page, run: Run) -> None:
     elif run.result is not None:
         _draw_end(page, run)
     else:
-        st.info(say(f"finetune.run.{run.job.state}"))
+        st.info(say(f"finetune.run.{run.job.state}" if run.kept else "finetune.run.lost"))
         _draw_now(page, run)
     if run.stopped or failed:
         name = "go_on" if run.kept else "again"

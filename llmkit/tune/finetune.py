@@ -27,8 +27,8 @@ Method = Literal["full", "frozen", "lora"]
 WILD_LOSS, WILD_STEPS = 10.0, 5
 """A run has diverged when the loss was so many times a blind guess's, ``ln(n_labels)``, for so many steps on end."""
 
-SAVE_S = 30.0
-"""The state is written no more often, and whenever a run is stopped: a full state is four times the weights."""
+SAVE_SHARE = 20
+"""After a measurement the state is written where so many times as long has passed as writing it took the last time."""
 
 LENGTH_GROUPS = 50
 """Batches whose texts are sorted by length together, as ``transformers``' ``group_by_length`` does."""
@@ -150,7 +150,7 @@ class Finetuning:
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.steps = self.steps_per_epoch * config.epochs
         self.step, self.seconds, self.since_best, self.wild = 0, 0.0, 0, 0
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saving_s = -math.inf, 0.0
         self.best_accuracy, self.best_loss = -1.0, math.inf
         self.best: dict[str, Tensor] = {}
         if folder is not None:
@@ -186,7 +186,7 @@ class Finetuning:
                 if diverged:
                     ending = "diverged"
                     break
-                if measured and time.monotonic() - self._saved_at >= SAVE_S:
+                if measured and time.monotonic() - self._saved_at >= SAVE_SHARE * self._saving_s:
                     self._save()
                 if measured and self.config.patience and self.since_best >= self.config.patience:
                     ending = "early"
@@ -269,6 +269,7 @@ class Finetuning:
     def _save(self) -> None:
         if self.folder is None:
             return
+        began = time.monotonic()
         tensors = {f"now.{name}": tensor for name, tensor in trainable(self.classifier).items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         moments = self.optimizer.state_dict()["state"]
@@ -277,6 +278,7 @@ class Finetuning:
         tensors["figures"] = torch.tensor(figures, dtype=torch.float64)
         save_atomically(tensors, self.folder / "state.safetensors")
         self._saved_at = time.monotonic()
+        self._saving_s = self._saved_at - began
 
     def _take_up(self, tensors: dict[str, Tensor]) -> None:
         step, self.seconds, since_best, self.best_accuracy, self.best_loss = tensors.pop("figures").tolist()

@@ -12,7 +12,7 @@ from llmkit.tune import finetune, finetune_job
 
 def slow(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """The job ``finetune``, a tenth of a second a step, its state written at every measurement."""
-    finetune.SAVE_S = 0.0
+    finetune.SAVE_SHARE = 0
     real, steps = finetune.Finetuning._learn, []
 
     def learn(self: finetune.Finetuning, rows: Any) -> float:

@@ -306,7 +306,7 @@ def test_memory_that_runs_out_is_said_and_leaves_the_state(report: Report, monke
         return real(*args)
 
     monkeypatch.setattr(finetune, "learn", full)
-    monkeypatch.setattr(finetune, "SAVE_S", 0.0)
+    monkeypatch.setattr(finetune, "SAVE_SHARE", 0)
     with pytest.raises(TuneError) as caught:
         finetune_job.run(settings, report())
     assert (caught.value.code, caught.value.values["batch"], caught.value.values["tokens"]) == ("out_of_memory", 8, 32)

@@ -132,7 +132,7 @@ def test_what_ran_is_what_is_said(open_page: OpenPage, data: str, ran: Ran, lang
     say, text = words(lang), seen(app)
     for method, result in results.items():
         assert f"{result['test']['after']['accuracy']:.1%}" in text
-        assert f"{result['learning'] / result['total']:.2%}" in text
+        assert picture.share(result["learning"], result["total"]) in text
         assert f"{result['memory']['peak'] / picture.MIB:,.0f} MiB" in text
         assert say("finetune.end.box", box=result["box"]) in text
         assert say(f"finetune.method.{method}") in text
@@ -264,11 +264,17 @@ def test_what_goes_on_stops_and_is_interrupted_is_drawn(open_page: OpenPage, dat
     assert say("finetune.run.stopping") in seen(app)
     job("full", "interrupted", error=JobError("job_interrupted"))
     job("lora", "cancelled")
+    state = run_folder.run_folder(settings["full"]) / "state.safetensors"
+    state.write_bytes(b"as a job has left it")
     app.run()
     assert not app.exception
     said = [one.value for one in app.info]
     assert say("finetune.run.interrupted") in said
-    assert say("finetune.run.cancelled") in said
+    assert say("finetune.run.lost") in said  # nothing was saved
+    assert app.button(key="finetune_full_go_on").label == say("finetune.run.do.go_on")
+    assert app.button(key="finetune_lora_go_on").label == say("finetune.run.do.again")
+    app.button(key="finetune_full_forget").click().run()
+    assert not state.exists()
 
 
 def test_one_class_and_no_rows_are_messages(open_page: OpenPage, own_home: Path, ran: Ran) -> None:
