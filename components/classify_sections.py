@@ -11,7 +11,7 @@ import streamlit as st
 
 from components import classify_board as board
 from components import classify_engine as found
-from components import prompts_engine
+from components import engine, prompts_engine
 from components.badge import Badge
 from components.classify_engine import Answered, Choice, Rows
 from components.classify_picture import probabilities
@@ -29,6 +29,8 @@ def draw_data(page: Page) -> Rows | None:
     """Let the learner choose labelled data and how many held-out rows; None, and the way out, where there are none."""
     from llmkit.tune.ways.task import SAMPLE, SAMPLES
 
+    with page.guard(), st.spinner(page.say("classify.wait")):
+        engine.open_box(page.bench.box_id)  # a broken box on the workbench is said, whatever is asked below
     sources = found.sources()
     if not sources:
         st.info(page.say("classify.no_data"))
