@@ -87,6 +87,7 @@ class Together:
         self._cache: RowsCache | None = None
         self._reading: _Reading | None = None
         self._most = self.max_rows
+        self._one_by_one = False
 
     @property
     def waiting(self) -> int:
@@ -195,6 +196,7 @@ class Together:
                 self._end(self._error("box_unloaded"))
             elif not self._busy():
                 self._thread = self._cache = None
+                self._one_by_one = False
             return self._thread is not None
 
     def _busy(self) -> bool:
@@ -251,7 +253,8 @@ class Together:
         """Whether these prompts are read in one piece; the last one begins like none of the others."""
         *others, last = rows
         return (
-            sum(len(row.ids) for row in rows) <= min(PIECE, self.box.config.max_seq_len)
+            not self._one_by_one
+            and sum(len(row.ids) for row in rows) <= min(PIECE, self.box.config.max_seq_len)
             and self._fits(rows)
             and all(_common(row.ids, last.ids) < SHARED for row in others)
             and self._likest(last)[1] == 0
@@ -353,7 +356,8 @@ class Together:
         if memory and self.box.device.type == "cuda":
             torch.cuda.empty_cache()
         if memory and (self._rows or len(rows) > 1):
-            self._most = max(1, len(self._rows))
+            self._most = max(1, len(self._rows))  # until all have left
+            self._one_by_one = True  # until the worker rests
             with self._lock:
                 for row in reversed(rows):
                     self._waiting.appendleft(row)
