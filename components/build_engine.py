@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_TOKENS = 256
 """Of the sentence that parts are measured with."""
 
-LIVE_PARAMETERS = 20_000_000
+LIVE_PARAMETERS = 50_000_000
 """A machine up to this size is built while the page waits; a larger one is a job."""
 
 NEW_TOKENS = 12

@@ -50,7 +50,7 @@ function buildBench(root) {
     const next = { ...plan, ...changes };
     if (slot) next.missing = plan.missing.filter((one) => one !== slot);
     if ("n_heads" in changes && !("n_kv_heads" in changes) && plan.n_kv_heads === plan.n_heads) next.n_kv_heads = changes.n_heads;
-    if ("d_model" in changes && plan.d_mlp === 4 * plan.d_model) next.d_mlp = Math.min(4 * changes.d_model, data.limits.d_mlp[1]);
+    if ("d_model" in changes && !("d_mlp" in changes) && plan.d_mlp === 4 * plan.d_model) next.d_mlp = Math.min(4 * changes.d_model, data.limits.d_mlp[1]);
     plan = next;
     if (keep) push(next);
     draw();
