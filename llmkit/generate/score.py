@@ -95,7 +95,7 @@ def read_prefix(box: Assembled, ids: Sequence[int], *, after: Prefix | None = No
     require_next_token(box)
     ids = tuple(ids)
     _require_room(box, len(ids))
-    shared = _common(after.ids, ids) if after is not None else 0
+    shared = common(after.ids, ids) if after is not None else 0
     cache = _fork(after.cache, seq_len=shared) if after is not None else KVCache()
     if shared < len(ids):
         with torch.inference_mode():
@@ -159,7 +159,7 @@ def split_at_seam(
     before = tokenizer.before if specials else ()
     own = before + tokenizer.encode(prompt, specials=False).ids
     whole = [before + tokenizer.encode(prompt + answer, specials=False).ids for answer in answers]
-    seam = min((min(_common(own, ids), len(ids) - 1) for ids in whole), default=len(own))
+    seam = min((min(common(own, ids), len(ids) - 1) for ids in whole), default=len(own))
     if seam < 1:
         raise GenerateError("prompt_empty", box="")
     return own[:seam], tuple(ids[seam:] for ids in whole)
@@ -236,6 +236,6 @@ def _require_room(box: Assembled, tokens: int) -> None:
         raise GenerateError("prompt_too_long", box=box.box_id, tokens=tokens, limit=limit)
 
 
-def _common(left: Ids, right: Ids) -> int:
+def common(left: Sequence[int], right: Sequence[int]) -> int:
     """How many tokens two texts begin with alike."""
     return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import psutil
 import torch
@@ -28,7 +28,7 @@ from llmkit.generate.reading import choose_each, headless, out_of_memory, read_n
 from llmkit.generate.row import Row, Stream
 from llmkit.generate.rows_cache import RowsCache
 from llmkit.generate.sampling import Sampling
-from llmkit.generate.score import kv_bytes
+from llmkit.generate.score import common, kv_bytes
 from llmkit.parts import KVCache
 from llmkit.reference import Assembled
 
@@ -88,6 +88,7 @@ class Together:
         self._reading: _Reading | None = None
         self._most = self.max_rows
         self._one_by_one = False
+        _all.add(self)
 
     @property
     def waiting(self) -> int:
@@ -256,7 +257,7 @@ class Together:
             not self._one_by_one
             and sum(len(row.ids) for row in rows) <= min(PIECE, self.box.config.max_seq_len)
             and self._fits(rows)
-            and all(_common(row.ids, last.ids) < SHARED for row in others)
+            and all(common(row.ids, last.ids) < SHARED for row in others)
             and self._likest(last)[1] == 0
         )
 
@@ -264,7 +265,7 @@ class Together:
         """The row of the batch that begins most like this one, and how many tokens to copy from it; 0 for none."""
         if self.whole:
             return 0, 0
-        found = [_common(other.ids[:-1], row.ids[:-1]) for other in self._rows]
+        found = [common(other.ids[:-1], row.ids[:-1]) for other in self._rows]
         best = max(range(len(found)), key=found.__getitem__, default=0)
         return (best, found[best]) if found and found[best] >= SHARED else (0, 0)
 
@@ -368,7 +369,8 @@ class Together:
             row.steps.put(error)
 
 
-_known: WeakValueDictionary[int, Together] = WeakValueDictionary()
+_all: WeakSet[Together] = WeakSet()
+_known: WeakValueDictionary[int, Together] = WeakValueDictionary()  # by the id of the box's model
 _knowing = threading.Lock()
 
 
@@ -391,7 +393,7 @@ def together(box: Assembled) -> Together:
 @atexit.register
 def _close_all() -> None:
     """A thread that is still computing when Python ends would bring it down."""
-    for group in list(_known.values()):
+    for group in list(_all):
         group.close()
 
 
@@ -399,8 +401,3 @@ def _kv_tokens(box: Assembled) -> int:
     """Tokens whose keys and values fit into the share of the free memory."""
     free = torch.cuda.mem_get_info(box.device)[0] if box.device.type == "cuda" else psutil.virtual_memory().available
     return int(free * KV_SHARE) // kv_bytes(box, 1)
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens two texts begin with alike."""
-    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -55,7 +55,9 @@ def continue_text(
     if not 1 <= len(ids) <= model.max_seq_len:
         raise ValueError(f"a prompt has 1 to {model.max_seq_len} tokens, not {len(ids)}")
     choose = sampled(replace(sampling, seed=seed))
-    steps = continue_ids(model, ids, max_new_tokens=max_new_tokens, stop_ids=(end,), choose=choose)
+    steps = continue_ids(
+        model, ids, max_new_tokens=max_new_tokens, stop_ids=() if end is None else (end,), choose=choose
+    )
     new_ids = [step.token_id for step in steps]
     ended = bool(new_ids) and new_ids[-1] == end
     return Continuation(seed=seed, text=_text(new_ids[:-1] if ended else new_ids, tokenizer), ended=ended)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -431,6 +433,23 @@ def test_a_batch_is_forgotten_with_its_box(tmp_path: Path, monkeypatch: pytest.M
     known = len(module._known)
     list(together(box).stream((1, 2), max_new_tokens=3))
     until(lambda: gc.collect() >= 0 and len(module._known) <= known)
+
+
+def test_python_ends_while_texts_are_written(tmp_path: Path) -> None:
+    """A thread that computes when the interpreter ends would bring it down."""
+    random_box(tmp_path, "gpt2", seed=2)
+    script = """
+import sys
+from pathlib import Path
+from llmkit.generate.together import Together
+from llmkit.reference import open_folder
+group = Together(open_folder(Path(sys.argv[1])))
+streams = [group.stream((1, 2), max_new_tokens=63) for _ in range(9)]
+print(next(streams[0]).token_id)
+"""
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.strip().isdigit()
 
 
 # --- training beside it
