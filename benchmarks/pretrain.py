@@ -6,9 +6,10 @@ The well-known recipe for Shakespeare on a CPU, character by character: 4 layers
 12, 2,000 steps, no dropout, AdamW (0.9, 0.99), weight decay 0.1, gradients clipped to 1, learning rate 1e-3 falling to
 1e-4 along a cosine after 100 steps up. Its published loss on the last tenth of Shakespeare is 1.88. Plain is what a
 user would write: torch's own layers with a fused q, k, v and ``scaled_dot_product_attention``, a batch stacked from
-slices, ``AdamW`` as it comes, torch's own number of threads. Both have the same sizes, vocabulary and schedule, learn from the first nine tenths,
-and are measured by the same code on the whole last tenth. While one has its turn the other waits, so that both meet the
-same machine. Reading the file is not counted; each side's first turn is, in the seconds, but not in the ratio.
+slices, ``AdamW`` as it comes, torch's own number of threads. Both have the same sizes, vocabulary and schedule, learn
+from the first nine tenths, and are measured by the same code on the whole last tenth. While one has its turn the other
+waits, so that both meet the same machine. Reading the file is not counted; each side's first turn is, in the seconds,
+but not in the ratio.
 """
 
 import argparse
@@ -52,7 +53,8 @@ class PlainBlock(nn.Module):
         """[B, T, d_model] → [B, T, d_model]."""
         B, T, D = x.shape
         q, k, v = (
-            one.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2) for one in self.qkv(self.ln_1(x)).split(D, 2)
+            one.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2)
+            for one in self.qkv(self.ln_1(x)).split(D, 2)
         )
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).contiguous().view(B, T, D))

@@ -291,6 +291,21 @@ STEPS = (
         tools=("clock", "computer", "patience"),
         do=("do.lora", "do.train", "do.ask"),
     ),
+    Step(
+        number="2-6",
+        slug="pretrain",
+        script="pages/assemble/pretrain.py",
+        chapter="assemble",
+        pictogram="patience",
+        minutes=30,
+        parts=(
+            Part(key="part.token", number="260-01"),
+            Part(key="part.layer", number="260-02"),
+            Part(key="part.parameter", number="260-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.text", "do.depth", "do.train"),
+    ),
 )
 
 

@@ -204,7 +204,7 @@ class FromNothing:
         """Mean loss over windows spread evenly over a text, in nats per token."""
         windows = self._windows[which].to(self.device)
         size = 4 * self.recipe.batch_size
-        losses = [self.shards.measure(batch) * len(batch) for batch in windows.split(size)]
+        losses = [self.shards.measure(batch) * len(batch) for batch in torch.split(windows, size)]
         return sum(losses) / len(windows)
 
     def _is_wild(self, loss: float) -> bool:

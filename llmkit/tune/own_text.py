@@ -127,7 +127,8 @@ def make_tokenizer(text: OwnText, cut: Cut, vocab_size: int) -> Tokenizer:
     """The tokenizer of a run, learned from what the model will learn from and nothing else.
 
     Args:
-        cut: ``characters``, or ``bpe`` with so many tokens. vocab_size: for ``bpe``; fewer where the text gives no more.
+        cut: ``characters``, or ``bpe`` with so many tokens. vocab_size: for ``bpe``; fewer where
+            the text gives no more.
 
     Raises:
         PretrainError: ``pretrain_setting``.
@@ -135,9 +136,7 @@ def make_tokenizer(text: OwnText, cut: Cut, vocab_size: int) -> Tokenizer:
     if cut == "characters":
         return character_tokenizer("".join(text.train))
     if not SMALLEST_VOCAB <= vocab_size <= 32_768:
-        raise PretrainError(
-            "pretrain_setting", setting="vocab_size", asked=vocab_size, low=SMALLEST_VOCAB, high=32_768
-        )
+        raise PretrainError("pretrain_setting", setting="vocab_size", asked=vocab_size, low=SMALLEST_VOCAB, high=32_768)
     return train_tokenizer(_short_words(text.train), vocab_size=vocab_size)
 
 

@@ -10,6 +10,7 @@ Code = Literal[
     "pretrain_memory",
     "pretrain_another_run",
     "pretrain_prompt",
+    "pretrain_not_run",
 ]
 
 
@@ -20,7 +21,8 @@ class PretrainError(ValueError):
         code: ``pretrain_setting`` (out of its range: setting, asked, low, high), ``pretrain_not_text`` (a file of
             something else), ``pretrain_text_short`` (tokens, and how many it takes), ``pretrain_one_character``
             (nothing to guess), ``pretrain_memory`` (with the sizes that can be lowered), ``pretrain_another_run``
-            (the folder holds one with other settings), ``pretrain_prompt`` (a sample cannot begin with it).
+            (the folder holds one with other settings), ``pretrain_prompt`` (a sample cannot begin with it),
+            ``pretrain_not_run`` (an answer was asked for that only a run gives).
         values: the numbers and names that the message needs.
     """
 

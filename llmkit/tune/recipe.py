@@ -132,8 +132,8 @@ class Recipe:
 def from_depth(depth: int, *, vocab_size: int, **asked: Any) -> Recipe:
     """The recipe of a depth.
 
-    A layer more is 32 wider and one head more, from the fifth on 16 tokens further; the learning rate falls with the root of the width;
-    the steps are what reads `TOKENS_A_PARAMETER` tokens for each number in the blocks.
+    A layer more is 32 wider and one head more, from the fifth on 16 tokens further; the learning rate falls with the
+    root of the width; the steps are what reads `TOKENS_A_PARAMETER` tokens for each number in the blocks.
 
     Args:
         depth: layers. vocab_size: of the tokenizer. asked: fields of `Recipe` that shall be otherwise; what depends on
