@@ -169,10 +169,13 @@ def _draw_findings(page: Page, rows: Rows, ways: Mapping[str, Answered], at: Map
     ranked = found.ranking(task, ways, at)
     name = {way: say(f"classify.way.{way}") for way in ways}
     best = ways[ranked.winner].facts["scores"][at[ranked.winner]]
-    right = {"way": name[ranked.winner], "right": best["right"], "n": best["n"], "share": f"{best['accuracy']:.0%}"}
+    first = say("common.comma").join(say("classify.wins.one", way=name[way]) for way in (ranked.winner, *ranked.tied))
+    right = {"ways": first, "right": best["right"], "n": best["n"], "share": f"{best['accuracy']:.0%}"}
     st.markdown(f"### {plain(say('classify.wins', **right))}")
     if ranked.unclear:
-        listed = say("common.comma").join(f"{name[way]} (p = {_p(ranked.p[way])})" for way in ranked.unclear)
+        listed = say("common.comma").join(
+            say("classify.unclear.one", way=name[way], p=_p(ranked.p[way])) for way in ranked.unclear
+        )
         draw_note(say("classify.unclear", n=best["n"], ways=listed))
     else:
         draw_note(say("classify.clear", n=best["n"]))
