@@ -174,9 +174,7 @@ def _differences(box: Assembled, input_ids: Tensor) -> dict[str, list[tuple[floa
     return found
 
 
-def _isolated(
-    box: Assembled, seen: "Seen", ours: "_OurRun", input_ids: Tensor
-) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _isolated(box: Assembled, seen: "Seen", ours: "_OurRun", input_ids: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Each of our parts on the input of the reference's part: (part, our output, its output)."""
     model, places = box.model, PLACES[box.kind]
     yield "embedding", model.embedding(input_ids), seen.output(places["embedding"])
