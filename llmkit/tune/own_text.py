@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -73,10 +74,12 @@ class OwnText:
 
     @property
     def opening(self) -> str:
-        """The first few words: what a sample can begin with."""
-        line = next((line for piece in self.train for line in piece.split("\n") if line.strip()), "").strip()
-        words = line.split(" ")
-        return " ".join(words[:2])[:16] if len(words) > 1 else line[:4]
+        """What a sample can begin with: how most documents begin, else how the text does."""
+        if self.ends:
+            starts = Counter(_first_words(piece, words=1, characters=2) for piece in self.train)
+            return min(starts, key=lambda start: (-starts[start], start))
+        line = next((line for piece in self.train for line in piece.split("\n") if line.strip()), "")
+        return _first_words(line, words=2, characters=4)
 
 
 def open_text(source: str, encoding: str | None = None) -> OwnText:
@@ -174,6 +177,12 @@ def _from_box(box_id: str) -> OwnText:
 def _require_choice(text: OwnText) -> None:
     if text.different < 2:
         raise PretrainError("pretrain_one_character", name=text.name, characters=text.characters)
+
+
+def _first_words(line: str, *, words: int, characters: int) -> str:
+    """A few words where blanks part them, else a few characters."""
+    found = line.split()
+    return " ".join(found[:words])[:16] if len(found) > words else line.strip()[:characters]
 
 
 def _line_end(text: str, at: int) -> int:
