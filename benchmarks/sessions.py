@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--sessions", nargs="+", type=int, default=[1, 5, 20])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=40, help="new tokens of each session")
-    parser.add_argument("--jitter", type=float, default=0.5, help="seconds over which sessions arrive")
+    parser.add_argument("--jitter", type=float, default=0.2, help="seconds over which sessions arrive")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     logging.set_verbosity_error()
