@@ -18,6 +18,7 @@ from components.generate_engine import Task
 from components.moving import Slider, draw_moving, moved, place
 from components.source import draw_source
 from components.workbench import SENTENCE_LIMIT
+from llmkit.tokens.written import left_open
 
 if TYPE_CHECKING:
     from llmkit.generate.sampling import Sampling
@@ -36,7 +37,6 @@ _PROMPT = "generate_prompt"
 _SEED = "generate_seed"
 _CUT = "_generate_cut"
 _SEEDS = 2**31 - 1
-_CLOSING = ".!?\u3002\uff01\uff1f\u2026"
 
 _SLIDERS = {
     "temperature": (0, 200, 80, 5),
@@ -127,11 +127,6 @@ def draw_pipeline(page: Page, task: Task) -> None:
         page.tick("do.slide")
     draw_note(page.say("generate.pipeline.note"))
     draw_source(page, stages)
-
-
-def left_open(sentence: str) -> str:
-    """Return a sentence without the sign that closes it: after it, a model would rather end the text than go on."""
-    return sentence.rstrip().rstrip(_CLOSING) or sentence
 
 
 def draw_length(page: Page, task: Task) -> None:

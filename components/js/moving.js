@@ -108,8 +108,8 @@ function buildMoving(root, pictures) {
     const [row, column] = over ?? [0, 0];
     point(over ? [clamp(row + step[0], 0, rows - 1), clamp(column + step[1], 0, columns - 1)] : [0, 0]);
   });
-  // Whoever leaves a slider for a button has settled.
-  controls.addEventListener("focusout", () => {
+  // Whoever lets a slider go has settled.
+  controls.addEventListener("pointerup", () => {
     if (!timer) return;
     clearTimeout(timer);
     settle();

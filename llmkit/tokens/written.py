@@ -10,6 +10,9 @@ _JOINERS = {"U+200D": "\u200d", "U+FE0F": "\ufe0f"}
 """Parts of an emoji that have no shape of their own, and are seen all the same."""
 
 
+_CLOSING = ".!?。！？…"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Piece:
     """Tokens that end where a character ends.
@@ -39,6 +42,15 @@ def pieces(token_bytes: Sequence[bytes]) -> tuple[Piece, ...]:
     if data:
         made.append(Piece(start=start, end=len(token_bytes), data=data))
     return tuple(made)
+
+
+def left_open(sentence: str) -> str:
+    """Return a sentence without the signs that close it: after them a model would rather end the text than go on.
+
+    >>> left_open("The movie was good."), left_open("。。。")
+    ('The movie was good', '。。。')
+    """
+    return sentence.rstrip().rstrip(_CLOSING) or sentence
 
 
 def to_read(data: bytes) -> tuple[Glyph, ...]:

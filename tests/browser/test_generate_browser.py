@@ -112,10 +112,15 @@ def test_a_slider_asks_nothing_of_the_server_and_is_kept(visit: Any) -> None:
     assert parse_qs(urlsplit(page.url).query)["generate_temperature"] == [slider.input_value()]
 
 
-def test_who_leaves_a_slider_for_the_button_writes_with_it(visit: Any) -> None:
+def test_who_lets_a_slider_go_writes_with_it(visit: Any) -> None:
     page = open_step(visit, generate_length="20")
     slider = page.locator("input[name=generate_temperature]")
-    slider.fill("0")
+    box = slider.bounding_box()
+    slider.hover()
+    page.mouse.down()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    expect(slider).to_have_attribute("aria-valuetext", "0.00")
     press(page, "generate_start")
     expect(page.locator(".st-key-csv_generate_write")).to_be_visible()
     wait_until_drawn(page)

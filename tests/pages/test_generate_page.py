@@ -25,6 +25,7 @@ from llmkit import jobs, shelf
 from llmkit.generate.decode import Step
 from llmkit.generate.kv_compare import run as kv_compare
 from llmkit.generate.sampling import Sampling, SamplingError
+from llmkit.tokens.written import left_open
 from tests.llmkit.random_box import random_box
 from tests.pages.conftest import OpenPage, done, seen
 from tests.pages.moving import sent, settle
@@ -228,8 +229,8 @@ def test_any_prompt_is_gone_on_with(open_page: OpenPage, typed: str) -> None:
 def test_an_empty_prompt_is_the_workbenchs_sentence_left_open(open_page: OpenPage) -> None:
     app = open_page("generate", lang="en", box=BOX, sentence="這本書很好看。")
     assert app.text_area(key="generate_prompt").placeholder == "這本書很好看"
-    assert len(found.task(BOX, "這本書很好看").ids) == len(found.task(BOX, settings.left_open("這本書很好看。")).ids)
-    assert settings.left_open("。。") == "。。"
+    assert len(found.task(BOX, "這本書很好看").ids) == len(found.task(BOX, left_open("這本書很好看。")).ids)
+    assert left_open("。。") == "。。"
     with pytest.raises(ValueError, match="prompt_empty"):
         found.task(BOX, "")
 
