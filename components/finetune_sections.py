@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -21,6 +22,9 @@ from llmkit import jobs
 
 POLL_S = 1.0
 """How often a page looks how far its runs are; only this part is drawn again."""
+
+_ACTED = "_finetune_acted"
+"""Set by a button: the whole page is to be drawn again."""
 
 
 def draw_choice(page: Page) -> tuple[str, str] | None:
@@ -274,7 +278,7 @@ def _draw_training(page: Page, plan: Plan) -> None:
                     _draw_run(page, run)
             if any(run.course for run in runs.values()):
                 _draw_curves(page, runs)
-            if active != {method for method, run in runs.items() if run.active}:
+            if st.session_state.pop(_ACTED, False) or active != {one.method for one in runs.values() if one.active}:
                 st.rerun()
 
     watch()
@@ -285,10 +289,13 @@ def _draw_start(page: Page, runs: dict[str, Run]) -> None:
     waiting = [run for run in runs.values() if run.job is None]
     if not waiting:
         return
-    if st.button(page.say("finetune.start", n=len(waiting)), key="finetune_start", type="primary"):
-        for run in waiting:
-            found.start(run)
-        st.rerun()
+    st.button(
+        page.say("finetune.start", n=len(waiting)),
+        key="finetune_start",
+        type="primary",
+        on_click=_act,
+        args=tuple(partial(found.start, run) for run in waiting),
+    )
 
 
 def _draw_run(page: Page, run: Run) -> None:
@@ -328,10 +335,16 @@ def _button(
     page: Page, name: str, key: str, act: Callable[[], None], *, primary: bool = False, disabled: bool = False
 ) -> None:
     """Draw a button that does something to a run, and then the page again."""
-    kind = "primary" if primary else "secondary"
-    if st.button(page.say(f"finetune.run.do.{name}"), key=key, type=kind, disabled=disabled):  # type: ignore[arg-type]
+    label = page.say(f"finetune.run.do.{name}")
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    st.button(label, key=key, type=kind, disabled=disabled, on_click=_act, args=(act,))
+
+
+def _act(*acts: Callable[[], None]) -> None:
+    """Do what a button says before anything is drawn: what is drawn once a second may be cut off by the next time."""
+    for act in acts:
         act()
-        st.rerun()
+    st.session_state[_ACTED] = True
 
 
 def _draw_now(page: Page, run: Run) -> None:
@@ -361,6 +374,8 @@ def _draw_end(page: Page, run: Run) -> None:
     if ending == "diverged":
         kept = say("finetune.end.kept", **where) if best is not None else say("finetune.end.nothing")
         st.warning(f"{say('finetune.end.diverged', **where)} {kept}")
+    elif best is None:
+        draw_note(say("finetune.end.unmeasured", **where))
     else:
         draw_note(say(f"finetune.end.{ending}", **where))
     if result["box"] is not None:
