@@ -52,6 +52,7 @@ def draw_run(page: Page, plan: Plan) -> dict[str, Any] | None:
         key = "pretrain.run.go_on" if found.is_kept(plan) else "pretrain.run.start"
         _button(page, key, "start", lambda: found.begin(plan))
         return None
+    page.tick("do.text")  # what is trained on was chosen, be it the box that lay there
     if job.active:
         st.session_state.setdefault(_SEEN, set()).add(job.id)
         _watch(page, plan, job)

@@ -111,6 +111,6 @@ def _draw_facts(page: Page, name: str) -> Source:
         draw_note(say("pretrain.text.cut", n=f"{text.cut_off:,}"))
     with st.expander(say("pretrain.text.look"), key="pretrain_look"):
         st.code("\n".join(text.train[:8])[:SHOWN], language=None, wrap_lines=True)
-    if name.startswith("file:") or st.session_state.get("pretrain_box"):
+    if name != REVIEWS[page.bench.lang]:
         page.tick("do.text")
     return source
