@@ -127,7 +127,7 @@ def _draw_whole(page: Page, whole: Mapping[str, Any], badge: Badge) -> None:
     """Draw the finished machine beside the reference: next tokens, or how far each token's state is off."""
     box_id = page.bench.box_id
     st.subheader(page.say("build.whole.title"))
-    delta, limit = f"{whole['delta']:.1e}", f"{whole['limit']:.1e}"
+    delta, limit = f"{whole['delta']:.1e}" if whole["delta"] else "0", f"{whole['limit']:.1e}"
     fits = whole["delta"] < whole["limit"]
     line = page.say(f"build.whole.{whole['of']}.{'fits' if fits else 'differs'}", delta=delta, limit=limit)
     if whole["ours"]:
