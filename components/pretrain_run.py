@@ -163,7 +163,7 @@ def _losses(page: Page, course: dict[str, Any], blind: float) -> go.Figure:
     known = [float(value) for value in (*held, *seen, blind) if math.isfinite(value)]
     drawing.update_xaxes(title={"text": say("pretrain.axis.step")}, range=[0, course["steps"]], showgrid=False)
     drawing.update_yaxes(title={"text": say("pretrain.axis.loss")}, range=[0, min(max(known), 3 * blind) * 1.08])
-    return drawing.update_layout(height=420, legend={"orientation": "h", "y": 1.14}, uirevision="pretrain")
+    return drawing.update_layout(height=420, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
 
 def _draw_numbers(page: Page, course: dict[str, Any]) -> None:
