@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from components import pictograms
 from components.finetune_engine import METHODS, Run, interval
 from components.theme import ACCENT
 from lessons import Words
@@ -30,6 +31,9 @@ SHOWN_LABELS = 4
 
 TALL_LAYERS = 12
 """Layers above which each is drawn thin."""
+
+FROZEN = pictograms.picture("snow", size="small") + pictograms.picture("lock", size="small") + " "
+"""Frozen and locked; the words stand beside it."""
 
 _STYLE = Path(__file__).with_name("finetune_style.css")
 
@@ -52,7 +56,8 @@ def legend(say: Words) -> str:
 
 
 def _key(name: str, say: Words) -> str:
-    return f'<span><i class="ft-{name}"></i>{escape(say(f"finetune.key.{name}"))}</span>'
+    sign = FROZEN if name == "frozen" else ""
+    return f'<span><i class="ft-{name}"></i>{sign}{escape(say(f"finetune.key.{name}"))}</span>'
 
 
 def share(part: int, whole: int) -> str:
@@ -94,12 +99,11 @@ def _row(parts: Sequence[PartLearns], say: Words, *, named: bool) -> str:
 def counts(counted: WhatLearns, say: Words) -> str:
     """Write how many weights learn and how many are frozen. Returns HTML."""
     least = f"{counted.least_bytes / MIB:,.0f}"
-    lines = (
-        say("finetune.counts.learning", n=f"{counted.learning:,}", share=share(counted.learning, counted.total)),
-        say("finetune.counts.frozen", n=f"{counted.frozen:,}"),
-    )
-    bold = "".join(f"<b>{escape(line)}</b><br>" for line in lines)
-    return f'<p class="ft-counts">{bold}<span>{escape(say("finetune.counts", mib=least))}</span></p>'
+    part = share(counted.learning, counted.total)
+    learning = escape(say("finetune.counts.learning", n=f"{counted.learning:,}", share=part))
+    frozen = escape(say("finetune.counts.frozen", n=f"{counted.frozen:,}"))
+    lines = f"<b>{learning}</b><br><b>{FROZEN}{frozen}</b><br>"
+    return f'<p class="ft-counts">{lines}<span>{escape(say("finetune.counts", mib=least))}</span></p>'
 
 
 def curves(runs: Mapping[str, Run], which: str, say: Words) -> go.Figure:

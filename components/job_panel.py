@@ -113,14 +113,19 @@ def _watch(page: Page, seen: jobs.Job, key: str, partial: Callable[[Any], None] 
             with st.container(border=True, key=f"{key}_job"):
                 st.progress(job.share, text=progress_line(job, page.bench.say))
                 with st.container(horizontal=True, vertical_alignment="center"):
-                    pressed = st.button(page.say("jobs.cancel"), key=f"{key}_cancel", disabled=job.cancelling)
+                    # on_click is heard even where this redrawing is cut off by the next one
+                    st.button(
+                        page.say("jobs.cancel"),
+                        key=f"{key}_cancel",
+                        disabled=job.cancelling,
+                        on_click=jobs.cancel,
+                        args=(job.id,),
+                    )
                     draw_note(page.say("jobs.tab"))
                 if partial is not None and job.partial is not None:
                     partial(job.partial)
                 draw_log(job, page.bench.say)
-            if pressed:
-                jobs.cancel(job.id)
-            if pressed or not job.active:
+            if not job.active:
                 st.rerun()
 
     watch()

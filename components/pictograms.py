@@ -94,6 +94,14 @@ _DRAWINGS = {
         '<path d="M14 6v52M32 6v52M50 6v52"/><path d="M8 20h12v8H8ZM26 38h12v8H26ZM44 14h12v8H44Z"/>',
         '<path d="M11 24h6M29 42h6M47 18h6"/>',
     ),
+    "snow": (
+        '<path d="M32 6v52M10 19l44 26M54 19 10 45"/>',
+        '<path d="M25 11l7 7 7-7M25 53l7-7 7 7"/>',
+    ),
+    "lock": (
+        '<path d="M12 28h40v28H12ZM20 28v-9a12 12 0 0 1 24 0v9"/>',
+        '<path d="M32 38v8"/>',
+    ),
     "question": (
         '<circle cx="32" cy="32" r="25"/>',
         '<path d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',
