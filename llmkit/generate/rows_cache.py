@@ -111,6 +111,11 @@ class RowsCache(KVCache):
             self.lengths = [length + 1 for length in self.lengths]
         return keys[:, :, first : end + 1], values[:, :, first : end + 1]
 
+    def take_back(self) -> None:
+        """Forget the last token of every row: it will be read again."""
+        self.end -= 1
+        self.lengths = [length - 1 for length in self.lengths]
+
     def _rebuild(self, rows: int, longest: int) -> None:
         """Move to a larger block, with room for ``SPARE`` columns more than the longest text."""
         L, _, _, K, _, Dh = self.block.shape

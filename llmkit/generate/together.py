@@ -320,6 +320,8 @@ class Together:
             steps = choose_each(logits, [row.choose for row in rows], [row.ids for row in rows])
         except Exception as error:  # noqa: BLE001  (told to the rows of the batch)
             if out_of_memory(error) and len(rows) > 1:
+                if cache.lengths[0] == len(rows[0].ids):  # it was read, but the next token could not be told from it
+                    cache.take_back()
                 at = min(range(len(rows)), key=lambda at: len(rows[at].ids))  # the least to be read again
                 giving_way = rows[at]
                 self._leave(at)

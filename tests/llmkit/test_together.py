@@ -396,6 +396,22 @@ def test_where_memory_runs_out_texts_wait_for_one_another(
     monkeypatch.setattr(module, "read_packed", real_packed)
 
 
+def test_what_was_read_before_memory_ran_out_is_not_read_twice(box: Assembled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unembedding is what takes the most, and it comes after keys and values were written."""
+    real_next = module.read_next
+
+    def late(model: object, ids: list[int], cache: RowsCache) -> torch.Tensor:
+        logits = real_next(model, ids, cache)
+        if len(ids) > 2:
+            raise torch.OutOfMemoryError
+        return logits
+
+    monkeypatch.setattr(module, "read_next", late)
+    prompts = many(6)
+    expected = [alone(box, prompt, 15, WAYS[at % 6]) for at, prompt in enumerate(prompts)]
+    assert at_once(Together(box), prompts, 15, WAYS) == expected
+
+
 def test_where_there_is_no_memory_for_one_it_is_said(box: Assembled, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError
