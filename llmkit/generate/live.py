@@ -51,7 +51,7 @@ class Written:
 
 
 class Live:
-    """Writes in a thread of its own, whoever looks.
+    """Writes in a thread of its own, whoever looks. Once it has ended it holds on to no box.
 
     Args:
         write: begins to write; called in the thread.
@@ -59,14 +59,13 @@ class Live:
     """
 
     def __init__(self, write: Callable[[], Steps], *, done: Callable[[Written], None] = lambda written: None) -> None:
-        self._write, self._done = write, done
         self._steps_from: Steps | None = None
         self._lock = threading.Lock()
         self._steps: list[Step] = []
         self._seconds: list[float] = []
         self._state: State = "writing"
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True, name="llm-guide-live")
+        self._thread = threading.Thread(target=self._run, args=(write, done), daemon=True, name="llm-guide-live")
         self._thread.start()
 
     def read(self) -> Written:
@@ -88,10 +87,10 @@ class Live:
         """Wait until the thread has ended."""
         self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, write: Callable[[], Steps], done: Callable[[Written], None]) -> None:
         began = time.perf_counter()
         try:
-            steps = self._write()
+            steps = write()
             with self._lock:
                 self._steps_from = steps
                 stopped = self._state == "stopped"
@@ -99,9 +98,12 @@ class Live:
                 if not self._add(step, time.perf_counter() - began):
                     break
             steps.close()
-            self._end("done")
+            self._end("done", tell=done)
         except Exception as error:  # noqa: BLE001  whoever looks is told; a thread has no other way to say it
             self._end("failed", error)
+        finally:
+            with self._lock:
+                self._steps_from = None
 
     def _add(self, step: Step, seconds: float) -> bool:
         with self._lock:
@@ -111,13 +113,14 @@ class Live:
             self._seconds.append(seconds)
             return True
 
-    def _end(self, state: State, error: Exception | None = None) -> None:
+    def _end(
+        self, state: State, error: Exception | None = None, *, tell: Callable[[Written], None] = lambda written: None
+    ) -> None:
         with self._lock:
             if self._state != "writing":
                 return
             written = Written(steps=tuple(self._steps), seconds=tuple(self._seconds), state=state, error=error)
-        if state == "done":
-            self._done(written)  # before anyone can see that it is done
+        tell(written)  # before anyone can see that it is done
         with self._lock:
             if self._state == "writing":
                 self._state, self._error = state, error

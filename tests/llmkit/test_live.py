@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +66,17 @@ def test_it_is_read_while_it_is_written() -> None:
     assert written.state == "done"
     assert list(written.seconds) == sorted(written.seconds)
     assert written.per_second == pytest.approx(2 / (written.seconds[2] - written.seconds[0]))
+
+
+def test_what_has_ended_holds_on_to_no_box() -> None:
+    steps = Held(1)
+    steps.let.release()
+    live, seen = Live(lambda steps=steps: steps), weakref.ref(steps)  # type: ignore[misc]
+    live.join(10)
+    del steps
+    gc.collect()
+    assert live.read().state == "done"
+    assert seen() is None
 
 
 def test_stop_stops_at_once_and_lets_go_of_the_batch() -> None:
