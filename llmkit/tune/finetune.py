@@ -227,6 +227,7 @@ class Finetuning:
     def _keep_if_better(self, validation: Mapping[str, float]) -> bool:
         accuracy, loss = validation["accuracy"], validation["loss"]
         better = accuracy > self.best_accuracy or (accuracy == self.best_accuracy and loss < self.best_loss)
+        better = better and math.isfinite(loss)  # weights that are no numbers call every text by the first label
         if better:
             self.best_accuracy, self.best_loss, self.since_best = accuracy, loss, 0
             self.best = {name: tensor.detach().clone() for name, tensor in trainable(self.classifier).items()}
@@ -359,13 +360,16 @@ def learn(classifier: Classifier, optimizer: torch.optim.Optimizer, batch: Batch
     """One step: predict the labels, compare, follow the gradient (clipped to length 1).
 
     Returns:
-        The mean loss before the step, in nats; a loss that is no number changes no weight.
+        The mean loss before the step, in nats; a loss or a gradient that is no number changes no weight, and is NaN.
     """
     loss = nn.functional.cross_entropy(classifier(batch.input_ids, batch.attention_mask), batch.labels)
     if not loss.isfinite():
         return math.nan
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_([p for p in classifier.parameters() if p.requires_grad], 1.0)
+    norm = nn.utils.clip_grad_norm_([p for p in classifier.parameters() if p.requires_grad], 1.0)
+    if not norm.isfinite():
+        optimizer.zero_grad(set_to_none=True)
+        return math.nan
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.step()

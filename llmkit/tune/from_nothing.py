@@ -166,13 +166,13 @@ class FromNothing:
         return "finished"
 
     def _learn(self, rate: float) -> float:
-        """One step: read some windows, and move every weight. A loss that is no number moves none."""
+        """One step: read some windows, and move every weight. A loss or gradient that is no number moves none."""
         loss = self.shards.learn(self._batch(self.step))
-        if math.isfinite(loss):
-            self.shards.clip(self.recipe.clip)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
+        if not math.isfinite(loss) or not math.isfinite(self.shards.clip(self.recipe.clip)):
+            return math.nan
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
         return loss
 
     def _batch(self, step: int) -> Tensor:
@@ -194,11 +194,16 @@ class FromNothing:
                 self.best.copy_(self.shards.weights)
                 self.best_step, self.best_loss = self.step, found["held_out"]
             found = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        if self.sample is not None and (last or self.step % self.recipe.sample_every == 0):
+        due = last or self.step % self.recipe.sample_every == 0
+        if self.sample is not None and due and self._has_numbers():
             self.model.eval()
             found["sample"] = self.sample(self.model)
             self.model.train()
         return Row(**{**asdict(row), **found})
+
+    def _has_numbers(self) -> bool:
+        """Whether the model still says numbers: from others no token can be drawn."""
+        return math.isfinite(self.shards.measure(self._windows["held_out"][:1].to(self.device)))
 
     def measure(self, which: Literal["train", "held_out"]) -> float:
         """Mean loss over windows spread evenly over a text, in nats per token."""

@@ -74,9 +74,14 @@ class Shards:
         """The mean loss of [B, T + 1] token ids, in nats per token; nothing is learned."""
         return sum(self._each(batch, self._measure))
 
-    def clip(self, longest: float = 1.0) -> None:
-        """Shorten the gradient to this length where it is longer, as ``clip_grad_norm_`` does."""
-        self.gradient.mul_((longest / (self.gradient.norm() + 1e-6)).clamp(max=1.0))
+    def clip(self, longest: float = 1.0) -> float:
+        """Shorten the gradient to this length where it is longer, as ``clip_grad_norm_`` does; return how long it was.
+
+        A length that is no finite number leaves a gradient that must not be followed.
+        """
+        norm = self.gradient.norm()
+        self.gradient.mul_((longest / (norm + 1e-6)).clamp(max=1.0))
+        return float(norm)
 
     def close(self) -> None:
         """End the threads."""

@@ -206,6 +206,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_moves_nothing(bert: Assembled
     assert same(weights(run.classifier), before)
 
 
+def test_a_gradient_that_is_no_number_moves_nothing(bert: Assembled) -> None:
+    run = Finetuning(bert, told(bert), told(bert, 12), n_labels=2, config=FinetuneConfig())
+    run.classifier.head.weight.register_hook(lambda gradient: gradient * math.inf)
+    before = weights(run.classifier)
+    assert run.run() == "diverged"
+    assert same(weights(run.classifier), before)
+    assert not run._keep_if_better({"accuracy": 1.0, "loss": math.nan})
+
+
 def test_memory_that_runs_out_is_said(bert: Assembled, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Finetuning(bert, told(bert), told(bert, 8), n_labels=2, config=FinetuneConfig(batch_size=8))
 

@@ -245,6 +245,27 @@ def test_a_rate_of_a_thousand_diverges_and_the_best_is_kept(tmp_path: Path) -> N
     assert run.best_loss <= math.log(96) + 0.15
 
 
+def test_a_gradient_that_is_no_number_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin(None)
+    before = run.shards.weights.clone()
+
+    def endless(batch: torch.Tensor) -> float:
+        run.shards.gradient.fill_(math.inf)
+        return 1.0
+
+    monkeypatch.setattr(run.shards, "learn", endless)
+    assert run.run() == "diverged"
+    assert run.shards.weights.equal(before)
+
+
+def test_a_model_of_no_numbers_is_not_asked_to_write() -> None:
+    run = begin(None)
+    run.shards.weights.fill_(math.nan)
+    row = run._measured(Row(step=0, loss=None, rate=0.0, seconds=0.0))
+    assert (row.held_out, row.train, row.sample) == (None, None, None)
+    assert run.best.isfinite().all()
+
+
 def test_no_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
     run = begin(None)
 
