@@ -6,10 +6,11 @@ is not over: what was finished lies on the shelf. Beyond `MAX_RUNS` runs, or `MA
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,18 @@ def tidy(keep: Path) -> None:
     others = [path for path in root.iterdir() if path.is_dir() and path != keep] if root.is_dir() else []
     used = 0
     for place, folder in enumerate(sorted(others, key=_touched, reverse=True)):
-        used += sum(path.stat().st_size for path in folder.glob("*"))
+        used += sum(size for size, _ in _files(folder))
         if place + 1 >= MAX_RUNS or used > MAX_BYTES:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _touched(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in (folder, *folder.glob("*"))), default=0.0)
+    return max((at for _, at in _files(folder)), default=0.0)
+
+
+def _files(folder: Path) -> Iterator[tuple[int, float]]:
+    """Size and time of a folder and its files; what an app throws away meanwhile is passed over."""
+    for path in (folder, *folder.glob("*")):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            yield (0 if path == folder else about.st_size), about.st_mtime

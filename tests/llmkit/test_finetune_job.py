@@ -336,6 +336,7 @@ def test_runs_that_nobody_touches_make_room(own_home: Path, monkeypatch: pytest.
         folder = own_home / "runs" / f"{at:016x}"
         folder.mkdir(parents=True)
         (folder / "state.safetensors").write_bytes(b"x" * 10)
+        (folder / "gone").symlink_to("nowhere")  # a file that was thrown away meanwhile
         for path in (folder / "state.safetensors", folder):
             os.utime(path, (at + 1000, at + 1000))
     run_folder.tidy(keep=own_home / "runs" / f"{0:016x}")
