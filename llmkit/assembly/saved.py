@@ -47,6 +47,7 @@ def from_json(content: bytes) -> Saved:
         raise PlanError("plan_big_file", size=f"{len(content) / 1024:,.0f}", limit=MOST_BYTES // 1024)
     try:
         data = json.loads(content.decode("utf-8-sig"))
+        json.dumps(data, ensure_ascii=False).encode()  # half a character, which JSON can name, can be shown nowhere
     except (ValueError, RecursionError) as error:
         raise PlanError("plan_json", detail=str(error)[:80]) from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:

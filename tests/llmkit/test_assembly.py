@@ -200,6 +200,7 @@ def with_plan(**plan: object) -> bytes:
         (b"\xff\xfe\x00", "plan_json"),
         (b"[" * 50_000, "plan_json"),
         (b'{"format": ' + b"9" * 5_000 + b"}", "plan_json"),
+        (json.dumps({**GOOD, "name": "\ud800"}).encode(), "plan_json"),
         (b"[]", "plan_foreign"),
         (b"null", "plan_foreign"),
         (b'{"model_type": "gpt2", "n_embd": 768}', "plan_foreign"),
@@ -225,7 +226,7 @@ def with_plan(**plan: object) -> bytes:
         (with_plan(rope_scaling={"kind": "linear", "factor": 2, "original_max_seq_len": 8, "x": 1}), "plan_foreign"),
         (b" " * (saved.MOST_BYTES + 1), "plan_big_file"),
     ],
-    ids=range(29),
+    ids=range(30),
 )
 def test_bad_files_are_refused_with_the_reason(content: bytes, code: str) -> None:
     with pytest.raises(PlanError) as refused:

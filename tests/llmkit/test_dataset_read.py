@@ -192,6 +192,14 @@ def test_json_lines_and_lists() -> None:
     assert code_of(b"[" * 100_000, "a.json")[0] == "data_broken"
 
 
+def test_half_a_character_in_json_is_a_sign_for_a_lost_one() -> None:
+    line = json.dumps({"te\ud800xt": "a\udfff b", "label": "\ud800", "more": ["\ud800"]}).encode()
+    for content, name in ((line + b"\n" + line, "a.jsonl"), (b"[" + line + b"," + line + b"]", "a.json")):
+        table = read_table(content, name)
+        assert list(table.frame.columns) == ["te?xt", "label", "more"]
+        assert table.frame.iloc[0].tolist() == ["a? b", "?", '["?"]']
+
+
 def test_excel_as_pandas_reads_it() -> None:
     day = datetime.datetime(2026, 11, 24)
     content = excel([], [["text", "label"], ["好", 1], ["=1+1", 2.5], [None, True], [day, "#N/A"]], [["other"]])

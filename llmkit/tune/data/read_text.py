@@ -152,7 +152,7 @@ def _read_json(decoded: Decoded, name: str, *, whole: bool) -> Table:
     unreadable: list[int] = []
     for number, value in _json_values(decoded.text, name, whole=whole):
         if isinstance(value, dict):
-            found.append((number, value))
+            found.append((number, {_sound(key): cell for key, cell in value.items()}))
         elif isinstance(value, str):
             found.append((number, {"text": value}))
         else:
@@ -161,7 +161,7 @@ def _read_json(decoded: Decoded, name: str, *, whole: bool) -> Table:
             raise DataError("data_too_many_rows", name=name, rows=f"> {MAX_ROWS}", limit=MAX_ROWS)
     if not found or len(unreadable) > len(found):
         raise DataError("data_not_table", name=name)
-    columns = list(dict.fromkeys(str(key) for _, value in found for key in value))
+    columns = list(dict.fromkeys(key for _, value in found for key in value))
     if len(columns) > MAX_COLUMNS:
         raise DataError("data_too_many_columns", name=name, columns=len(columns), limit=MAX_COLUMNS)
     rows: Rows = [[json_cell(value.get(column)) for column in columns] for _, value in found]
@@ -203,9 +203,14 @@ def json_cell(value: Any) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
-        return value
+        return _sound(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return f"{value:.15g}" if isinstance(value, float) else str(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return _sound(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _sound(text: str) -> str:
+    """A text without halves of characters, which JSON can name and nothing can show or write."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
