@@ -76,7 +76,7 @@ def _frame(page: Page, costs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def _axes(figure: go.Figure, page: Page, measure: str, whole: float, *, along: str, values: Sequence[float]) -> None:
     """A logarithmic axis where losses differ by more than a hundredfold, and a line where the whole machine is."""
-    wide = measure == "loss" and max(values) > 100 * min(values)
+    wide = measure == "loss" and max(values) > 100 * min(values) > 0
     axis: dict[str, Any] = {
         "title": {"text": page.say(f"build.swap.axis.{measure}")},
         "type": "log" if wide else "linear",
@@ -101,6 +101,9 @@ def _draw_whole_machine(
     finite = sorted((one for one in here if one[measure] is not None), key=lambda one: -one[measure])
     broken = [name_of(page, one["change"]) for one in here if one[measure] is None]
     names = [name_of(page, one["change"]) for one in finite]
+    if whole[measure] is None or not finite:
+        draw_note(page.say("build.swap.broken", listed=page.say("common.comma").join(broken)))
+        return
     values = np.asarray([one[measure] for one in finite], dtype=np.float32)
     figure = go.Figure(
         go.Scatter(
@@ -139,7 +142,7 @@ def _draw_layers(
     import plotly.graph_objects as go
 
     here = [one for one in costs if one["change"]["layer"] is not None and one[measure] is not None]
-    if not here:
+    if not here or whole[measure] is None:
         return
     figure = go.Figure()
     for kind, symbol in zip(_LAYER_KINDS, _SYMBOLS, strict=True):

@@ -111,8 +111,8 @@ def _watch(page: Page, run: Run, draw: Callable[[], None], *, key: str) -> None:
     @st.fragment(run_every=TICK_S)
     def watch() -> None:
         with page._section():
-            if st.button(page.say("generate.write.stop"), key=f"generate_{key}_stop", type="primary"):
-                live.stop()
+            # on_click is heard even where this redrawing is cut off by the next one
+            st.button(page.say("generate.write.stop"), key=f"generate_{key}_stop", type="primary", on_click=live.stop)
             draw()
             if live.read().state != "writing":
                 st.rerun()

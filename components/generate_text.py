@@ -12,10 +12,6 @@ TINTS = (0.02, 0.1, 0.4)
 """Probabilities between which the tint changes: the less likely, the deeper."""
 
 
-TINTS = (0.02, 0.1, 0.4)
-"""Probabilities between which the tint changes: the less likely, the deeper."""
-
-
 def readable(data: bytes) -> str:
     """Return bytes as HTML to read: blanks as they are, controls by name, what is no whole character as bytes."""
     return "".join(
