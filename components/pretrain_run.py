@@ -72,13 +72,16 @@ def _watch(page: Page, plan: Plan, seen: Job) -> None:
             stopping = job.cancelling or found.stopping(plan)
             st.progress(job.share, text=progress_line(job, page.bench.say))
             with st.container(horizontal=True, vertical_alignment="center"):
-                pressed = st.button(page.say("pretrain.run.stop"), key="pretrain_stop", disabled=stopping)
+                st.button(
+                    page.say("pretrain.run.stop"),
+                    key="pretrain_stop",
+                    disabled=stopping,
+                    on_click=found.stop,  # heard even where this redrawing is cut off by the next one
+                    args=(plan, job),
+                )
                 draw_note(page.say("pretrain.run.stopping") if stopping else page.say("jobs.tab"))
             if job.partial is not None:
                 draw_course(page, job.partial, plan, Badge.live())
-            if pressed:
-                found.stop(plan, job)
-                st.rerun(scope="fragment")
 
     watch()
 
