@@ -20,7 +20,6 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.moving import Slider, draw_moving, place
 from components.readings import draw_next, draw_turned
-from lessons import registry
 
 _OFF = "attention_off"
 _ROLES = "attention_off_roles"
@@ -68,8 +67,7 @@ def draw_families(page: Page) -> None:
         name = page.say(f"attention.family.{family}")
         if box_id is None:
             draw_note(page.say("attention.families.missing", family=name))
-            kit = registry.STEPS[0]
-            st.page_link(kit.script, label=f"{kit.number} {page.say(kit.key('title'))}")
+            page.lead("unbox")
             continue
         with page.guard():
             _draw_family(page, family, name, box_id, depth)

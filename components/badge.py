@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -38,6 +39,12 @@ class Badge:
     def recorded(cls, *, device: str, date: str, versions: str) -> Badge:
         """Numbers measured once: on which device, when (ISO date), with which versions."""
         return cls(kind="recorded", device=device, date=date, versions=versions)
+
+    @classmethod
+    def of_process(cls, made_with: Mapping[str, str], *, live: bool = False) -> Badge:
+        """Numbers that a job's process computed, just now or before; `made_with` is what the job says of it."""
+        made = {name: made_with.get(name, "") for name in ("device", "date", "versions")}
+        return cls(kind="live" if live else "cached", **made)
 
     def text(self, say: Words) -> str:
         """Return the badge in words, in the language of `say`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from urllib.parse import quote
 
 import streamlit as st
@@ -15,19 +14,19 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain
 from components.job_panel import draw_job
 from components.source import draw_source
+from components.theme import own_style
 from llmkit.assembly import saved
 from llmkit.assembly.errors import PlanError
 from llmkit.assembly.fitting import misfits
 from llmkit.assembly.plan import EMPTY, SLOTS, Plan
 
-_STYLE = Path(__file__).with_name("build_style.css")
 _FILE = "_build_file"
 _BUILD = "_build_asked"
 
 
 def draw_bench(page: Page) -> Plan:
     """Draw the bench and return what lies on it."""
-    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
+    st.html(own_style("build"))
     error = build_bench.complaint()
     if error is not None:
         with page.guard():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from components import engine, prompts_engine
 from components.badge import Badge
-from components.material_choice import current_data
+from components.job_panel import ended_just_now
 from components.workbench import DEFAULT_BOX
 from llmkit import jobs, shelf
 
@@ -26,7 +25,6 @@ KIND, ONE = "classify", "classify_one"
 ENCODER = "minilm-l6"
 """The box that reads features as long as nobody has chosen: it was made to compare texts."""
 
-USUAL_DATA = "reviews-en"
 SEED = 0
 WORDINGS = ("field", "decide", "spoken")
 WAYS = ("similarity", "prompt", "few_shot", "neighbours", "probe", "finetuned")
@@ -43,8 +41,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 SEEN = "classify_board"
 """The component whose state says where the learner looks."""
-
-JUST_NOW_S = 60.0
 
 
 class ClassifyError(ValueError):
@@ -137,21 +133,6 @@ class Answered:
         return found
 
 
-def sources() -> tuple[str, ...]:
-    """The labelled data on this machine."""
-    from llmkit.tune.labelled import sources_here
-
-    return sources_here()
-
-
-def usual_source(here: Sequence[str]) -> int:
-    """Where among the sources to begin: the learner's own set, else the English reviews, else the first."""
-    for one in (current_data(), USUAL_DATA):
-        if one in here:
-            return here.index(one)
-    return 0
-
-
 def readers(own: str) -> tuple[str, ...]:
     """The boxes that can read features, the one that was made for it first."""
     here = engine.boxes_here(DEFAULT_BOX, own)
@@ -205,8 +186,9 @@ def answered(choice: Choice) -> dict[str, Answered]:
         if job is None or job.state != "done":
             continue
         files = _answers(job.id, job.ended_at or 0.0).value
+        badge = Badge.of_process(job.made_with, live=ended_just_now(job))
         for way, facts in job.result["ways"].items():
-            made[way] = Answered(way=way, facts=facts, probs=files[way], badge=_badge(job))
+            made[way] = Answered(way=way, facts=facts, probs=files[way], badge=badge)
     return {way: made[way] for way in WAYS if way in made}
 
 
@@ -242,12 +224,6 @@ def ranking(task: Task, ways: Mapping[str, Answered], at: Mapping[str, int]) -> 
 
     truth = np.asarray(task.numbers(task.test))
     return rank({way: one.judged(at[way]) == truth for way, one in ways.items()})
-
-
-def _badge(job: jobs.Job) -> Badge:
-    made = {name: job.made_with.get(name, "") for name in ("device", "date", "versions")}
-    just_now = job.ended_at is not None and time.time() - job.ended_at < JUST_NOW_S
-    return Badge(kind="live" if just_now else "cached", **made)
 
 
 @engine.remembered(max_entries=8)

@@ -18,8 +18,8 @@ from components.classify_picture import probabilities
 from components.figure import as_csv, draw_note
 from components.frame import Page, Verdict, plain, section
 from components.job_panel import draw_job
+from components.material_choice import labelled_here, usual_data
 from components.source import draw_source
-from lessons import registry
 
 LABELS_NAMED = 8
 """Labels that are named in a line; the rest is counted."""
@@ -31,17 +31,17 @@ def draw_data(page: Page) -> Rows | None:
 
     with page.guard(), st.spinner(page.say("classify.wait")):
         engine.open_box(page.bench.box_id)  # a broken box on the workbench is said, whatever is asked below
-    sources = found.sources()
+    sources = labelled_here()
     if not sources:
         st.info(page.say("classify.no_data"))
-        _lead(page, "unbox")
-        _lead(page, "material")
+        page.lead("unbox")
+        page.lead("material")
         return None
     with st.container(horizontal=True, gap="medium"):
         data = st.selectbox(
             page.say("classify.data"),
             sources,
-            index=found.usual_source(sources),
+            index=usual_data(sources),
             key="classify_data",
             persist_state="session",
             width=340,
@@ -54,7 +54,7 @@ def draw_data(page: Page) -> Rows | None:
         rows = Rows(data=data, fingerprint=fingerprint, sample=sample, task=found.task(data, fingerprint, sample))
         _draw_rows(page, rows)
         return rows
-    _lead(page, "material")
+    page.lead("material")
     return None
 
 
@@ -139,7 +139,7 @@ def draw_board(page: Page, rows: Rows, choice: Choice) -> None:
             _draw_answers(page, rows, ways, at)
     if not choice.tuned:
         draw_note(say("classify.not_made"))
-        _lead(page, "finetune")
+        page.lead("finetune")
 
 
 def _draw_jobs(page: Page, choice: Choice) -> None:
@@ -359,10 +359,3 @@ def _badge(ways: Mapping[str, Answered]) -> Badge:
 
 def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
-
-
-def _lead(page: Page, slug: str) -> None:
-    """Link to a step, where it can be opened."""
-    for step in registry.available():
-        if step.slug == slug:
-            st.page_link(step.script, label=f"{step.number} {page.say(step.key('title'))}")

@@ -16,7 +16,6 @@ from components.feed_forward_sections import signed
 from components.figure import draw_note
 from components.frame import Page, section
 from components.job_panel import draw_job
-from lessons import registry
 
 if TYPE_CHECKING:
     from llmkit.trace.firing import Firing, SampledRow
@@ -43,8 +42,7 @@ def draw_firing(page: Page, layer: int, neuron: int) -> None:
     if len(sources) < len(SOURCES):
         missing = page.say("common.comma").join(one for one in SOURCES if one not in sources)
         draw_note(page.say("feed_forward.firing.missing", missing=missing))
-        kit = registry.STEPS[0]
-        st.page_link(kit.script, label=f"{kit.number} {page.say(kit.key('title'))}")
+        page.lead("unbox")
     if not sources:
         return
     asked = settings(bench.box_id, sources)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -15,8 +14,7 @@ from components.feed_forward_engine import Machine, Neuron, Strongest
 from components.figure import draw_note
 from components.frame import Page
 from components.source import draw_source
-
-_STYLE = Path(__file__).with_name("feed_forward_style.css")
+from components.theme import own_style
 
 _ASKED = "feed_forward_asked"
 """The neuron beyond the usual columns that this session asked for, with the box and sentence it was asked of."""
@@ -30,7 +28,7 @@ def draw_machine(page: Page) -> tuple[int, int, int]:
     from llmkit.parts import FeedForward, SwiGLU
 
     bench = page.bench
-    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
+    st.html(own_style("feed_forward"))
     st.header(page.say("feed_forward.machine.title"))
     with st.spinner(page.say("feed_forward.opening")):
         shown = found.machine(bench.box_id, bench.sentence).value

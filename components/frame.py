@@ -62,6 +62,12 @@ class Page:
         """
         return self._words(key, **values)
 
+    def lead(self, slug: str) -> None:
+        """Link to another step, where it can be opened: `page.lead("unbox")`."""
+        for step in registry.available():
+            if step.slug == slug:
+                st.page_link(step.script, label=f"{step.number} {self.say(step.key('title'))}")
+
     def count(self, part: str, number: int) -> None:
         """Write into the parts list how many of `part` ("part.token") are needed, as the page found out."""
         counts = self._state("counts")
@@ -256,6 +262,16 @@ def section(draw: Callable[Concatenate[Page, P], T]) -> Callable[Concatenate[Pag
 def plain(value: object) -> str:
     """Return a value as text that Markdown leaves as it is: names come from outside and may hold anything."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:])", r"\\\1", str(value)[:200])
+
+
+def short(text: str, most: int = 24) -> str:
+    """Return a text on one line, and short: it comes from a learner's file and may be of any length.
+
+    >>> short("very \\n good", 8)
+    'very go…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _times(count: int | None) -> str:

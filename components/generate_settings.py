@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from components.frame import Page, section
 from components.generate_engine import Task
 from components.moving import Slider, draw_moving, moved, place
 from components.source import draw_source
+from components.theme import own_style
 from components.workbench import SENTENCE_LIMIT
 from llmkit.tokens.written import left_open
 
@@ -32,7 +32,6 @@ BAND = (50, 100)
 LENGTH = 60
 MOST_LENGTH = 400
 
-_STYLE = Path(__file__).with_name("generate_style.css")
 _PROMPT = "generate_prompt"
 _SEED = "generate_seed"
 _CUT = "_generate_cut"
@@ -55,7 +54,7 @@ def draw_prompt(page: Page) -> Task:
         Exception: with a ``.code``, where there is nothing to go on from, or more than the box reads.
     """
     bench = page.bench
-    st.html(_style())
+    st.html(own_style("generate"))
     typed = st.text_area(
         page.say("generate.prompt"),
         key=_PROMPT,
@@ -239,7 +238,3 @@ def _cut_prompt() -> None:
     typed = st.session_state[_PROMPT] or ""
     st.session_state[_CUT] = len(typed) if len(typed) > SENTENCE_LIMIT else 0
     st.session_state[_PROMPT] = typed[:SENTENCE_LIMIT]
-
-
-def _style() -> str:
-    return f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"

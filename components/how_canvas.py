@@ -11,6 +11,7 @@ import streamlit as st
 
 from components import how_engine as found
 from components.how_engine import Group, Read
+from components.theme import own_style
 from lessons import Words
 
 _FOLDER = Path(__file__).with_name("js")
@@ -35,8 +36,7 @@ _game = _component("game")
 
 def dress() -> None:
     """Put the page's own style sheet on it."""
-    style = Path(__file__).with_name("how_style.css").read_text(encoding="utf-8")
-    st.html(f"<style>{style}</style>")
+    st.html(own_style("how"))
 
 
 def draw_game(read: Read, say: Words, *, key: str) -> Any:

@@ -93,6 +93,11 @@ def duration(seconds: float, say: Words) -> str:
     )
 
 
+def ended_just_now(job: jobs.Job) -> bool:
+    """Return whether a job has ended so lately that its result is still news."""
+    return job.ended_at is not None and time.time() - job.ended_at < JUST_NOW_S
+
+
 def draw_log(job: jobs.Job, say: Words) -> None:
     """Draw the end of what the job's process has written, folded; nothing where it has written nothing."""
     lines = jobs.log(job.id).splitlines()
@@ -118,7 +123,7 @@ def _watch(page: Page, seen: jobs.Job, key: str, partial: Callable[[Any], None] 
                         page.say("jobs.cancel"),
                         key=f"{key}_cancel",
                         disabled=job.cancelling,
-                        on_click=jobs.cancel,
+                        on_click=_cancel,
                         args=(job.id,),
                     )
                     draw_note(page.say("jobs.tab"))
@@ -129,6 +134,10 @@ def _watch(page: Page, seen: jobs.Job, key: str, partial: Callable[[Any], None] 
                 st.rerun()
 
     watch()
+
+
+def _cancel(job_id: str) -> None:
+    jobs.cancel(job_id)
 
 
 def _explain(page: Page, job: jobs.Job, key: str) -> None:
@@ -146,9 +155,7 @@ def _explain(page: Page, job: jobs.Job, key: str) -> None:
 
 def _badge(job: jobs.Job) -> Badge:
     """Return where a result comes from, with the device, date and versions of the process that computed it."""
-    made = {name: job.made_with.get(name, "") for name in ("device", "date", "versions")}
-    just_now = job.ended_at is not None and time.time() - job.ended_at < JUST_NOW_S
-    return Badge(kind="live" if just_now and job.id in _watched() else "cached", **made)
+    return Badge.of_process(job.made_with, live=ended_just_now(job) and job.id in _watched())
 
 
 def _watched() -> set[str]:

@@ -14,7 +14,7 @@ from components import engine
 from components import material_engine as found
 from components.charts import bars
 from components.figure import draw_note
-from components.frame import Page, Verdict, plain
+from components.frame import Page, Verdict, plain, short
 from components.job_panel import draw_job
 from components.material_engine import Pile
 from components.material_pile import mendings
@@ -84,7 +84,7 @@ def _draw_classes(page: Page, pile: Pile) -> None:
     alt = page.say(
         "material.classes.alt",
         n=len(counts),
-        listed=page.say("common.comma").join(f"{_short(name)} {count:,}" for name, count in most),
+        listed=page.say("common.comma").join(f"{short(name, 60)} {count:,}" for name, count in most),
     )
     data = pd.DataFrame(counts.most_common(), columns=["label", "rows"])
     drawing = bars([(page.say("material.classes.rows"), values)], names, x=page.say("material.classes.rows"), digits=0)
@@ -206,7 +206,9 @@ def plain_sentence(page: Page, one: Finding) -> str:
 
 
 def _sentence(page: Page, one: Finding, *, escape: bool = False) -> str:
-    values = {name: plain(_short(str(value))) if escape else _short(str(value)) for name, value in one.values.items()}
+    values = {
+        name: plain(short(str(value), 60)) if escape else short(str(value), 60) for name, value in one.values.items()
+    }
     return page.say(f"material.found.{one.code}", count=f"{one.count:,}", **values)
 
 
@@ -214,8 +216,3 @@ def _rows(page: Page, one: Finding) -> str:
     listed = page.say("common.comma").join(map(str, one.rows[:SHOWN_ROWS]))
     more = one.count - len(one.rows[:SHOWN_ROWS])
     return page.say("material.found.more" if more else "material.found.rows", rows=listed, more=f"{more:,}")
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
+_USUAL = "reviews-en"
 _DATA = "_data"
 _QUERY = "data"
 
@@ -25,6 +28,18 @@ def current_data() -> str | None:
         return None
     choose_data(str(asked))  # a page turn may have lost it from the address
     return str(asked)
+
+
+def labelled_here() -> tuple[str, ...]:
+    """Return the labelled data on this machine: data boxes and prepared sets."""
+    from llmkit.tune.labelled import sources_here
+
+    return sources_here()
+
+
+def usual_data(here: Sequence[str]) -> int:
+    """Return which of the labelled data to begin with: the learner's own choice, else the English reviews."""
+    return next((here.index(one) for one in (current_data(), _USUAL) if one in here), 0)
 
 
 def choose_data(set_id: str | None) -> None:

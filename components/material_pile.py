@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from components import data_given as given
 from components import material_engine as found
 from components.engine import Made
 from components.figure import draw_note
@@ -20,16 +21,9 @@ if TYPE_CHECKING:
     from llmkit.tune.data.dataset import Table
     from llmkit.tune.data.source import Reading
 
-KINDS = ("box", "file", "paste")
-LIMIT_MB = 50
-"""Megabytes of a file; `llmkit.tune.data.dataset.MAX_BYTES` and `.streamlit/config.toml` say the same."""
-
 PAGE_ROWS = 8
 CELL = 300
 """Characters of a cell that are shown."""
-
-REVIEWS = {"zh-TW": "reviews-zh-tw", "en": "reviews-en"}
-"""The data box that lies there first, by the page's language."""
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _FILE, _PASTED = "_material_file", "_material_pasted"
@@ -68,73 +62,25 @@ def mendings(pile: Pile) -> list[str]:
 
 
 def _draw_source(page: Page) -> str | None:
-    kind = st.segmented_control(
-        page.say("material.pile.from"),
-        KINDS,
-        default="file" if st.session_state.get(_FILE) else "box",
-        format_func=lambda name: page.say(f"material.from.{name}"),
-        required=True,
-        key="material_kind",
-        persist_state="session",
-    )
+    say = page.say
+    names = {one: say(f"material.from.{one}") for one in given.KINDS}
+    kind = given.draw_kind(say("material.pile.from"), names, key="material_kind", given=_FILE)
     if kind == "box":
-        return _draw_box(page)
+        none = say("material.pile.no_box")
+        return given.draw_box(page, say("material.pile.box"), none=none, key="material_box", bind="query-params")
     place = _FILE if kind == "file" else _PASTED
-    (_draw_upload if kind == "file" else _draw_paste)(page)
-    kept: str | None = st.session_state.get(place)
-    if kept and st.button(page.say("material.pile.forget"), key="material_forget", type="tertiary"):
+    if kind == "file":
+        kept = given.draw_upload(page, say("material.pile.file", mb=given.LIMIT_MB), key="material_upload", place=place)
+    else:
+        words = {"use": say("material.pile.use"), "name": say("material.pile.pasted")}
+        kept = given.draw_paste(page, say("material.pile.paste"), **words, key="material", place=place)
+    if kept and st.button(say("material.pile.forget"), key="material_forget", type="tertiary"):
         from llmkit.tune.data.source import forget_file
 
         forget_file(kept)
         st.session_state.pop(place)
         st.rerun()
     return kept
-
-
-def _draw_box(page: Page) -> str | None:
-    from llmkit import shelf
-
-    here = shelf.boxes_here("data")
-    if not here:
-        st.info(page.say("material.pile.no_box"))
-        return None
-    usual = REVIEWS[page.bench.lang]
-    return st.selectbox(
-        page.say("material.pile.box"),
-        here,
-        index=here.index(usual) if usual in here else 0,
-        key="material_box",
-        bind="query-params",
-    )
-
-
-def _draw_upload(page: Page) -> None:
-    """Take a file; its bytes are kept under their digest, so that a page turn does not lose them."""
-    given = st.file_uploader(
-        page.say("material.pile.file", mb=LIMIT_MB),
-        max_upload_size=LIMIT_MB,
-        key="material_upload",
-    )
-    if given is None:
-        return
-    if st.session_state.get("_material_upload_id") != given.file_id:
-        from llmkit.tune.data.source import keep_file
-
-        st.session_state.pop(_FILE, None)
-        with page.guard():
-            st.session_state[_FILE] = keep_file(given.getvalue(), given.name)
-            st.session_state["_material_upload_id"] = given.file_id
-
-
-def _draw_paste(page: Page) -> None:
-    text = st.text_area(page.say("material.pile.paste"), key="material_paste", persist_state="session", height=180)
-    if st.button(page.say("material.pile.use"), key="material_use", disabled=not text) and text:
-        from llmkit.tune.data.source import keep_file
-
-        st.session_state.pop(_PASTED, None)
-        with page.guard():
-            body = text.encode("utf-8", errors="replace")
-            st.session_state[_PASTED] = keep_file(body, page.say("material.pile.pasted"))
 
 
 def _draw_reading(page: Page, source: str) -> tuple[Reading, Made[Table] | None]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components import engine
 from components.engine import Made
-from llmkit import jobs
 
 if TYPE_CHECKING:
     from llmkit.jobs import Job
@@ -110,43 +108,30 @@ def seconds(recipe: Recipe) -> Made[float]:
 
 def begin(plan: Plan) -> None:
     """Start a run, or let one that was stopped go on."""
-    from llmkit.tune import run_folder
+    from llmkit.tune import resumable
 
-    (run_folder.run_folder(plan.settings) / run_folder.STOP).unlink(missing_ok=True)
-    job = jobs.find(KIND, plan.settings)
-    if job is not None and job.state == "done":
-        with contextlib.suppress(jobs.JobError):
-            jobs.forget(job.id)
-    jobs.submit(KIND, plan.settings)
+    resumable.begin(KIND, plan.settings)
 
 
 def stop(plan: Plan, job: Job) -> None:
     """Stop a run after its step; one that still waits is taken back."""
-    from llmkit.tune.run_folder import ask_to_stop
+    from llmkit.tune import resumable
 
-    if job.state == "queued":
-        jobs.cancel(job.id)
-    else:
-        ask_to_stop(plan.settings)
+    resumable.stop(job, plan.settings)
 
 
-def stopping(plan: Plan) -> bool:
+def stopping(plan: Plan, job: Job) -> bool:
     """Return whether a run was asked to stop and has not yet."""
-    from llmkit.tune.run_folder import asked_to_stop, run_folder
+    from llmkit.tune import resumable
 
-    return asked_to_stop(run_folder(plan.settings))
+    return resumable.stopping(job, plan.settings)
 
 
 def forget(plan: Plan, job: Job) -> None:
     """Throw a run away: its job, its state, and what it put on the shelf."""
-    from llmkit import shelf
-    from llmkit.tune.run_folder import forget_run
+    from llmkit.tune import resumable
 
-    if job.result and job.result.get("box"):
-        shelf.remove(job.result["box"])
-    with contextlib.suppress(jobs.JobError):
-        jobs.forget(job.id)
-    forget_run(plan.settings)
+    resumable.forget(job, plan.settings)
 
 
 def is_kept(plan: Plan) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain
 from components.job_panel import POLL_S, draw_log, progress_line
 from components.pretrain_engine import KIND, Plan
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, own_style
 from llmkit import jobs
 
 if TYPE_CHECKING:
@@ -33,12 +32,11 @@ RISEN = 0.02
 
 SMALL_GAP = 0.03
 _SEEN = "_pretrain_seen"
-_STYLE = Path(__file__).with_name("pretrain_style.css")
 
 
 def dress() -> None:
     """Put the page's style sheet on it."""
-    st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>")
+    st.html(own_style("pretrain"))
 
 
 def draw_run(page: Page, plan: Plan) -> dict[str, Any] | None:
@@ -69,7 +67,7 @@ def _watch(page: Page, plan: Plan, seen: Job) -> None:
             job = jobs.find(KIND, plan.settings)
             if job is None or not job.active:
                 st.rerun()
-            stopping = job.cancelling or found.stopping(plan)
+            stopping = found.stopping(plan, job)
             st.progress(job.share, text=progress_line(job, page.bench.say))
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.button(
@@ -279,8 +277,7 @@ def _button(page: Page, key: str, name: str, act: Any, *, kind: str = "primary")
 
 def _badge(job: Job) -> Badge:
     """Live where this session has seen the run, else found again; with the device, date and versions of its process."""
-    made = {name: job.made_with.get(name, "") for name in ("device", "date", "versions")}
-    return Badge(kind="live" if job.id in st.session_state.get(_SEEN, ()) else "cached", **made)
+    return Badge.of_process(job.made_with, live=job.id in st.session_state.get(_SEEN, ()))
 
 
 def _columns(rows: list[list[Any]], x: int, y: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,13 +26,6 @@ _COLOURS = ("#1f77d0", "#d98200", "#1a936f")
 _SYMBOLS = ("circle", "diamond", "square")
 _SPREAD = 0.2
 """How far dots of different wordings stand apart, where one number of shots is 1 wide."""
-
-_STYLE = Path(__file__).with_name("prompts_style.css")
-
-
-def style() -> str:
-    """Return the pictures' own style sheet as HTML; put it on the page once."""
-    return f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
 
 
 def accuracy(

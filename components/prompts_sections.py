@@ -17,7 +17,7 @@ from components.frame import Page, Verdict, plain, section
 from components.job_panel import draw_job
 from components.prompts_engine import Choice
 from components.source import draw_source
-from lessons import registry
+from components.theme import own_style
 from llmkit import jobs, shelf
 
 _FORMS = ("plain", "chat")
@@ -26,7 +26,7 @@ _FORMS = ("plain", "chat")
 def draw_choice(page: Page) -> Choice | None:
     """Let the learner choose box, reviews and form; return them, or None where nothing here can be prompted."""
     bench = page.bench
-    st.html(picture.style())
+    st.html(own_style("prompts"))
     with st.spinner(page.say("prompts.opening")):
         own = engine.open_box(bench.box_id)  # a broken box on the workbench is said, whatever is prompted below
         boxes = found.promptable(bench.box_id)
@@ -352,5 +352,4 @@ def _linked(label: str, names: Mapping[str, str], *, key: str) -> str:
 
 def _lead_to_kit(page: Page, text: str) -> None:
     st.info(text)
-    kit = registry.STEPS[0]
-    st.page_link(kit.script, label=f"{kit.number} {page.say(kit.key('title'))}")
+    page.lead("unbox")

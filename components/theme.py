@@ -22,6 +22,11 @@ def dress() -> None:
     st.html(f"<style>{_STYLE.read_text(encoding='utf-8')}\n{pictograms.style()}</style>")
 
 
+def own_style(slug: str) -> str:
+    """Return a page's own style sheet, `components/<slug>_style.css`, as HTML; put it on the page once."""
+    return f"<style>{Path(__file__).with_name(f'{slug}_style.css').read_text(encoding='utf-8')}</style>"
+
+
 def plotly_layout() -> dict[str, Any]:
     """Return the layout that every Plotly figure takes: type size and margins; colours follow the page's theme."""
     return {

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from lessons import Words
@@ -16,13 +15,7 @@ from llmkit.tokens.byte_level_bpe import to_bytes
 SHOWN_TOKENS = 300
 """Tokens in one picture; more would be wallpaper. The CSV holds them all."""
 
-_STYLE = Path(__file__).with_name("tokens_style.css")
 _TINTS = 4
-
-
-def style() -> str:
-    """Return the pictures' own style sheet as HTML; put it on the page once."""
-    return f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
 
 
 def token_row(encoding: Encoding, say: Words, *, limit: int = SHOWN_TOKENS) -> str:

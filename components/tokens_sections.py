@@ -12,7 +12,8 @@ from components import engine, tokens_engine
 from components.frame import Page, Verdict, section
 from components.moving import Slider, draw_moving, place
 from components.source import draw_source
-from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_data, style, token_row
+from components.theme import own_style
+from components.tokens_picture import SHOWN_TOKENS, bars, columns, describe_step, note, step_data, token_row
 from components.workbench import DEFAULT_BOX
 from llmkit.tokens import ByteLevelBPE, Cost, Encoding, Merge, Tokenizer, WordPiece, split_characters, visible
 
@@ -31,7 +32,7 @@ def draw_cut(page: Page) -> None:
         page.tick("do.cut")
     alt = _in_words(page, encoding)
     with page.shown(key="cut", badge=made.badge, alt=alt, data=token_table(encoding)):
-        st.html(style() + token_row(encoding, bench.say) + note(_counts(page, encoding)))
+        st.html(own_style("tokens") + token_row(encoding, bench.say) + note(_counts(page, encoding)))
     st.html(note(page.say("tokens.legend")))
 
 
