@@ -10,12 +10,14 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from components import engine
-from components import finetune_engine as found
 from components import finetune_picture as picture
+from components import finetune_plan as asked
+from components import finetune_runs as ran
 from components.badge import Badge
 from components.figure import draw_note
-from components.finetune_engine import METHODS, Plan, PlanError, Run
-from components.frame import Page, Verdict, plain, section
+from components.finetune_plan import METHODS, Plan
+from components.finetune_runs import Run
+from components.frame import Page, Verdict, plain, section, short
 from llmkit import shelf
 
 Probs = Mapping[str, NDArray[np.float32]]
@@ -23,15 +25,28 @@ Probs = Mapping[str, NDArray[np.float32]]
 
 CHANGES = ("all", "fixed", "broken", "wrong")
 SHOWN_ROWS = 60
+TEXT_LIMIT = 2_000
 Readings = list[tuple[str, NDArray[np.float32]]]
+
+
+class FinetuneError(ValueError):
+    """Something that the page is asked for is not there yet, or is too long.
+
+    Args:
+        code: ``finetune_not_run``, ``finetune_text_empty`` or ``typed_too_long``. values: what the message names.
+    """
+
+    def __init__(self, code: str, **values: object) -> None:
+        super().__init__(code)
+        self.code, self.values = code, values
 
 
 @section
 def draw_examples(page: Page, box_id: str, data: str) -> None:
     """Draw what the classifiers make of a test row, or of a text that the learner types, before and after."""
-    plan = found.plan(box_id, data)
-    runs = {method: run for method, run in found.runs(plan).items() if (run.result or {}).get("box") is not None}
-    probs = {method: found.test_probs(run) for method, run in runs.items()}
+    plan = asked.plan(box_id, data)
+    runs = {method: run for method, run in ran.runs(plan).items() if (run.result or {}).get("box") is not None}
+    probs = {method: ran.test_probs(run) for method, run in runs.items()}
     probs = {method: one for method, one in probs.items() if "after" in one}
     st.header(page.say("finetune.examples.title"))
     if not probs:
@@ -55,7 +70,7 @@ def draw_examples(page: Page, box_id: str, data: str) -> None:
 
 def _draw_row(page: Page, plan: Plan, probs: Mapping[str, Probs], runs: dict[str, Run]) -> None:
     """Draw one test row of the learner's choice."""
-    say, rows = page.say, found.taken(plan)
+    say, rows = page.say, asked.taken(plan)
     truth = np.asarray([rows.labels.index(row.label) for row in rows.test])
     best = max(probs, key=lambda method: float((probs[method]["after"].argmax(1) == truth).mean()))
     before, after = (probs[best][when].argmax(1) == truth for when in ("before", "after"))
@@ -77,7 +92,7 @@ def _draw_row(page: Page, plan: Plan, probs: Mapping[str, Probs], runs: dict[str
     at = st.selectbox(
         say("finetune.examples.which"),
         places,
-        format_func=lambda one: f"{one + 1} · {picture.short(rows.test[one].label)} · {rows.test[one].text[:90]}",
+        format_func=lambda one: f"{one + 1} · {short(rows.test[one].label)} · {rows.test[one].text[:90]}",
         key=f"finetune_row_{change}",
     )
     at = at if at in places else places[0]
@@ -86,17 +101,16 @@ def _draw_row(page: Page, plan: Plan, probs: Mapping[str, Probs], runs: dict[str
     readings: Readings = [(say("finetune.before"), probs[best]["before"][at])]
     readings += [(say(f"finetune.method.{method}"), one["after"][at]) for method, one in probs.items()]
     job = runs[best].job
-    made = {} if job is None else job.made_with
-    badge = Badge(kind="cached", **{key: made.get(key, "") for key in ("device", "date", "versions")})
+    badge = Badge.of_process({} if job is None else job.made_with)
     _draw_says(page, rows.test[at].text, readings, rows.labels, int(truth[at]), badge)
 
 
 def _draw_typed(page: Page, plan: Plan, runs: dict[str, Run], *, typed: bool) -> None:
     """Draw a text of the learner's own, read now by the classifiers on the shelf."""
-    say, labels = page.say, found.taken(plan).labels
+    say, labels = page.say, asked.taken(plan).labels
     text = page.bench.sentence
     if typed:
-        usual = found.taken(plan).test[0].text
+        usual = asked.taken(plan).test[0].text
         text = st.text_area(
             say("finetune.examples.type"), usual, key="finetune_typed", persist_state="session", height=110
         )
@@ -104,12 +118,12 @@ def _draw_typed(page: Page, plan: Plan, runs: dict[str, Run], *, typed: bool) ->
             page.tick("do.ask")
     text = (text or "").strip()
     if not text:
-        raise PlanError("finetune_text_empty")
-    if len(text) > found.TEXT_LIMIT:
-        raise PlanError("typed_too_long", n=len(text), limit=found.TEXT_LIMIT)
+        raise FinetuneError("finetune_text_empty")
+    if len(text) > TEXT_LIMIT:
+        raise FinetuneError("typed_too_long", n=len(text), limit=TEXT_LIMIT)
     n, tokens = len(labels), plan.tokens
     with st.spinner(say("finetune.examples.wait")):
-        fresh = found.fresh_probs(plan.box_id, engine.fingerprint(plan.box_id), text, tokens, n)
+        fresh = ran.fresh_probs(plan.box_id, engine.fingerprint(plan.box_id), text, tokens, n)
         readings: Readings = [(say("finetune.before"), fresh.value)]
         badge = fresh.badge
         for method, run in runs.items():
@@ -117,7 +131,7 @@ def _draw_typed(page: Page, plan: Plan, runs: dict[str, Run], *, typed: bool) ->
             if shelf.locate(box_id) is None:
                 draw_note(say("finetune.examples.gone", method=say(f"finetune.method.{method}")))
                 continue
-            made = found.typed_probs(box_id, engine.fingerprint(box_id), text, tokens)
+            made = ran.typed_probs(box_id, engine.fingerprint(box_id), text, tokens)
             readings.append((say(f"finetune.method.{method}"), made.value))
             badge = made.badge
     _draw_says(page, text, readings, labels, None, badge)
@@ -128,10 +142,10 @@ def _draw_says(
 ) -> None:
     say = page.say
     said = say("common.comma").join(
-        say("finetune.examples.one", name=name, label=picture.short(labels[int(p.argmax())]), p=f"{p.max():.0%}")
+        say("finetune.examples.one", name=name, label=short(labels[int(p.argmax())]), p=f"{p.max():.0%}")
         for name, p in readings
     )
-    right = "" if truth is None else say("finetune.examples.truth", label=picture.short(labels[truth], 60))
+    right = "" if truth is None else say("finetune.examples.truth", label=short(labels[truth], 60))
     table = pd.DataFrame(
         [{"reading": name, "label": label, "prob": float(p)} for name, probs in readings
          for label, p in zip(labels, probs, strict=True)]
@@ -150,15 +164,15 @@ def draw_checks(page: Page, box_id: str, data: str) -> None:
             name,
             question=page.say(f"finetune.check.{name}", box=plain(box_id), data=plain(data)),
             options={method: page.say(f"finetune.method.{method}") for method in METHODS},
-            run=lambda name=name: _verdict(page, found.plan(box_id, data), name),  # type: ignore[misc]
+            run=lambda name=name: _verdict(page, asked.plan(box_id, data), name),  # type: ignore[misc]
         )
 
 
 def _verdict(page: Page, plan: Plan, name: str) -> Verdict:
-    done = {method: run.result for method, run in found.runs(plan).items()}
+    done = {method: run.result for method, run in ran.runs(plan).items()}
     whole = {method: result for method, result in done.items() if result is not None and result["test"]["after"]}
     if len(whole) < len(METHODS):
-        raise PlanError("finetune_not_run", n=len(whole), all=len(METHODS))
+        raise FinetuneError("finetune_not_run", n=len(whole), all=len(METHODS))
     say = page.say
     if name == "memory":
         peaks = {method: result["memory"]["peak"] for method, result in whole.items()}
@@ -171,7 +185,7 @@ def _verdict(page: Page, plan: Plan, name: str) -> Verdict:
     listed = _listed(page, {method: f"{share:.1%}" for method, share in shares.items()})
     first, second = order[:2]
     n = tests[first]["n"]
-    overlap = found.interval(shares[first], n)[0] <= found.interval(shares[second], n)[1]
+    overlap = ran.interval(shares[first], n)[0] <= ran.interval(shares[second], n)[1]
     close = say("finetune.check.best.close", n=n) if overlap else say("finetune.check.best.clear", n=n)
     because = say("finetune.check.best.because", listed=listed)
     return Verdict(answer=first, explanation=f"{because} {close}")
@@ -193,7 +207,7 @@ def draw_shelf(page: Page) -> None:
     draw_note(say("finetune.shelf.note") if tuned else say("finetune.shelf.none"))
     for one in tuned:
         with st.container(border=True, key=f"finetune_made_{one.box_id.replace(':', '_').replace('.', '_')}"):
-            labels = say("common.comma").join(plain(picture.short(label)) for label in one.labels[:6])
+            labels = say("common.comma").join(plain(short(label)) for label in one.labels[:6])
             accuracy = "–" if one.accuracy is None else f"{one.accuracy:.1%}"
             facts = say(
                 "finetune.shelf.one",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components import pictograms
-from components.finetune_engine import METHODS, Run, interval
+from components.finetune_plan import METHODS
+from components.finetune_runs import Run, interval
+from components.frame import short
 from components.theme import ACCENT
 from lessons import Words
 
@@ -34,19 +35,6 @@ TALL_LAYERS = 12
 
 FROZEN = pictograms.picture("snow", size="small") + pictograms.picture("lock", size="small") + " "
 """Frozen and locked; the words stand beside it."""
-
-_STYLE = Path(__file__).with_name("finetune_style.css")
-
-
-def style() -> str:
-    """Return the pictures' own style sheet as HTML; put it on the page once."""
-    return f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
-
-
-def short(text: str, most: int = 24) -> str:
-    """Return a label on one line, and short: it comes from a learner's file and may be of any length."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def legend(say: Words) -> str:

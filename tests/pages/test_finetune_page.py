@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from components import finetune_engine as found
+from components import finetune_more as more
 from components import finetune_picture as picture
-from components.finetune_engine import METHODS
+from components import finetune_plan as asked
+from components.finetune_plan import METHODS
 from lessons import words
 from llmkit import jobs, shelf
 from llmkit.home import home
@@ -94,7 +95,7 @@ def test_the_page_is_whole_with_every_family(open_page: OpenPage, kit_home: None
     assert not app.error
     tuned = "minilm-l6" if box == BOX else box
     assert app.selectbox(key=f"finetune_box_{box}").value == tuned
-    counted = found.learns(tuned, shelf.fingerprint(tuned), "lora", 2, 8, ("q", "v")).value
+    counted = asked.learns(tuned, shelf.fingerprint(tuned), "lora", 2, 8, ("q", "v")).value
     text = seen(app)
     assert f"{counted.learning:,}" in text
     assert f"{counted.frozen:,}" in text
@@ -109,7 +110,7 @@ def test_chinese_texts_are_said_to_be_strange_to_an_english_box(open_page: OpenP
     app.selectbox(key="finetune_data_reviews-en").set_value("reviews-zh-tw").run()
     assert not app.exception
     said = [one.value for one in app.warning if "grew up on English alone" in one.value]
-    plan = found.plan("minilm-l6", "reviews-zh-tw")
+    plan = asked.plan("minilm-l6", "reviews-zh-tw")
     from llmkit.reference import open_box
     from llmkit.tune.labelled import open_labelled
 
@@ -119,7 +120,7 @@ def test_chinese_texts_are_said_to_be_strange_to_an_english_box(open_page: OpenP
     share = ids.count(tokenizer.model.vocab["[UNK]"]) / len(ids)
     assert share > 0
     assert f"{share:.1%}" in said[0]
-    assert found.is_foreign(plan)
+    assert asked.is_foreign(plan)
 
 
 @by_lang
@@ -193,7 +194,7 @@ def test_any_text_gets_a_picture_or_a_message(open_page: OpenPage, data: str, ra
     for typed, code in TYPED.items():
         app.text_area(key="finetune_typed").set_value(typed).run()
         assert not app.exception
-        values = {"n": 100_000, "limit": found.TEXT_LIMIT} if code == "typed_too_long" else {}
+        values = {"n": 100_000, "limit": more.TEXT_LIMIT} if code == "typed_too_long" else {}
         said = [error.value for error in app.error]
         assert said == ([words("en")(f"common.error.{code}", **values)] if code else [])
         for element in app.get("html"):
@@ -239,7 +240,7 @@ def test_a_rate_of_1000_is_warned_of_and_said(open_page: OpenPage, data: str, ra
 
 def test_what_goes_on_stops_and_is_interrupted_is_drawn(open_page: OpenPage, data: str, ran: Ran) -> None:
     ran.auto = False
-    plan = found.plan(BOX, data)
+    plan = asked.plan(BOX, data)
     settings = {method: plan.settings(method) for method in METHODS}
     report = DirectReport(ran.place / "direct")
     report.folder.mkdir(parents=True)
@@ -314,7 +315,7 @@ def test_without_data_the_way_to_get_it_is_shown(open_page: OpenPage, own_home: 
 
 
 def test_settings_that_change_no_method_leave_its_run_alone(data: str) -> None:
-    plan = found.plan(BOX, data)
+    plan = asked.plan(BOX, data)
     assert "rank" not in plan.config("full")
     assert plan.config("lora")["rank"] == 8
     assert plan.settings("full") != plan.settings("frozen")

@@ -1,34 +1,31 @@
-"""What the fine-tuning page asks for: the plan as its widgets have it, the jobs' settings, what ran, what it takes."""
+"""What the fine-tuning page is asked for: box, data, the plan as its widgets have it, and what the plan will take."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from components import engine
 from components.engine import Made
-from components.material_choice import current_data
 from components.tokens_engine import open_tokenizer
 from components.workbench import DEFAULT_BOX
-from llmkit import jobs, shelf
-from llmkit.jobs import Job
+from llmkit import shelf
 
 if TYPE_CHECKING:
     from llmkit.tokens.measure import Cost
     from llmkit.tune.labelled import LabelledSet
     from llmkit.tune.what_learns import WhatLearns
 
-KIND, PACE = "finetune", "finetune_pace"
+PACE = "finetune_pace"
+"""The job that times steps."""
+
 METHODS = ("full", "frozen", "lora")
-USUAL_BOX, USUAL_DATA = "minilm-l6", "reviews-en"
+USUAL_BOX = "minilm-l6"
 
 ROWS = (200, 500, 1_000, 2_000, 5_000, 10_000, 50_000)
 BATCHES = (4, 8, 16, 32, 64)
@@ -61,21 +58,8 @@ TOO_HIGH = 20
 """So many times a method's usual learning rate mostly diverges."""
 
 SEED = 0
-TEXT_LIMIT = 2_000
 FOREIGN_SHARE = 0.3
 """Share of Chinese characters above which texts are Chinese."""
-
-
-class PlanError(ValueError):
-    """Something that the page is asked for is not there yet.
-
-    Args:
-        code: ``finetune_not_run``, ``finetune_text_empty`` or ``typed_too_long``. values: what the message names.
-    """
-
-    def __init__(self, code: str, **values: object) -> None:
-        super().__init__(code)
-        self.code, self.values = code, values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,40 +130,6 @@ class Plan:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Where one method stands.
-
-    Args:
-        method: which. settings: its job's. job: the job; None where nobody asked for it.
-        kept: whether its state lies in a folder, so that it can go on.
-        course: what it has shown so far or in the end: steps, curve, validation, memory; None where nothing yet.
-    """
-
-    method: str
-    settings: Mapping[str, Any]
-    job: Job | None
-    kept: bool
-    course: Mapping[str, Any] | None
-
-    @property
-    def active(self) -> bool:
-        """Whether it waits or runs."""
-        return self.job is not None and self.job.active
-
-    @property
-    def result(self) -> Mapping[str, Any] | None:
-        """What came of it; None as long as it has no end."""
-        return self.job.result if self.job is not None and self.job.state == "done" else None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was ended before its end, so that it can go on."""
-        if self.job is None or self.job.active:
-            return False
-        return self.job.state in ("cancelled", "interrupted") or (self.result or {}).get("ending") == "stopped"
-
-
 def boxes(own: str) -> tuple[str, ...]:
     """Return the boxes here that can be fine-tuned, the workbench's among them."""
     return engine.boxes_here(DEFAULT_BOX, own)
@@ -188,22 +138,6 @@ def boxes(own: str) -> tuple[str, ...]:
 def usual_box(own: str, here: Sequence[str]) -> str:
     """Return the box to tune as long as nobody has chosen: the workbench's, but minilm-l6 for the bundled one."""
     return USUAL_BOX if own == DEFAULT_BOX and USUAL_BOX in here else own
-
-
-def sources() -> tuple[str, ...]:
-    """Return what there is to learn from on this machine."""
-    from llmkit.tune.labelled import sources_here
-
-    return sources_here()
-
-
-def usual_source(here: Sequence[str]) -> int:
-    """Return which source to begin with: the learner's own choice, else the English reviews."""
-    own = current_data()
-    for one in (own, USUAL_DATA):
-        if one in here:
-            return here.index(one)
-    return 0
 
 
 def key(name: str) -> str:
@@ -325,61 +259,6 @@ def _languages(box_id: str) -> tuple[str, ...]:
     return ()
 
 
-def runs(one: Plan) -> dict[str, Run]:
-    """Return where each method stands."""
-    return {method: _run(method, one.settings(method)) for method in METHODS}
-
-
-def _run(method: str, settings: dict[str, Any]) -> Run:
-    from llmkit.tune import run_folder
-
-    job = jobs.find(KIND, settings)
-    kept = run_folder.is_kept(settings)
-    course: Mapping[str, Any] | None = None
-    if job is not None:
-        course = job.result if job.state == "done" else job.partial
-    if course is None and kept:
-        with contextlib.suppress(OSError, ValueError):
-            text = (run_folder.run_folder(settings) / run_folder.CURVE).read_text(encoding="utf-8")
-            course = json.loads(text)
-    return Run(method=method, settings=settings, job=job, kept=kept, course=course)
-
-
-def start(run: Run) -> None:
-    """Begin a run, or go on with one that was stopped."""
-    from llmkit.tune import run_folder
-
-    (run_folder.run_folder(run.settings) / run_folder.STOP).unlink(missing_ok=True)
-    job = run.job
-    if job is not None and job.state == "done":
-        with contextlib.suppress(jobs.JobError):
-            jobs.forget(job.id)
-    jobs.submit(KIND, run.settings)
-
-
-def stop(run: Run) -> None:
-    """Stop a run after its step; one that still waits is taken back."""
-    from llmkit.tune.run_folder import ask_to_stop
-
-    if run.job is None or run.job.state == "queued":
-        if run.job is not None:
-            jobs.cancel(run.job.id)
-        return
-    ask_to_stop(run.settings)
-
-
-def forget(run: Run) -> None:
-    """Throw a run away: its job, its state, and what it put on the shelf."""
-    from llmkit.tune.run_folder import forget_run
-
-    if run.result is not None and run.result["box"] is not None:
-        shelf.remove(run.result["box"])
-    if run.job is not None:
-        with contextlib.suppress(jobs.JobError):
-            jobs.forget(run.job.id)
-    forget_run(run.settings)
-
-
 def estimate(one: Plan, pace: Mapping[str, Any], method: str) -> float:
     """Return how long a run will take, in seconds, from what the pace job measured."""
     held_out = taken(one)
@@ -399,60 +278,3 @@ def free_bytes() -> int:
     from llmkit.doctor import describe_machine
 
     return describe_machine().memory_free_bytes
-
-
-def interval(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy that was measured on n rows."""
-    from llmkit.generate.few_shot import wilson
-
-    return wilson(round(share * n), n)
-
-
-@engine.remembered(max_entries=16)
-def _probs(job_id: str, ended_at: float) -> dict[str, NDArray[np.float32]]:
-    from llmkit.tune.finetune_job import EXAMPLES
-
-    with np.load(jobs.folder(job_id) / EXAMPLES) as file:
-        return {name: file[name] for name in file.files}
-
-
-def test_probs(run: Run) -> Mapping[str, NDArray[np.float32]]:
-    """Return the test rows' probabilities [N, n_labels] before a run and after it; nothing where it has no end."""
-    if run.job is None or run.result is None:
-        return {}
-    with contextlib.suppress(OSError):  # its files were deleted
-        return _probs(run.job.id, run.job.ended_at or 0.0).value
-    return {}
-
-
-@engine.remembered(max_entries=64)
-def typed_probs(box_id: str, fingerprint: str, text: str, max_tokens: int) -> NDArray[np.float32]:
-    """Return what a tuned box on the shelf says of a text: probabilities, [n_labels]."""
-    from llmkit.tune.classifier import encode_examples, predict
-
-    opened = _tuned(box_id, fingerprint, engine.device()).value
-    examples = encode_examples(opened.box, [text], [0], max_tokens=max_tokens)
-    probs: NDArray[np.float32] = predict(opened.classifier, examples).numpy()[0]
-    return probs
-
-
-@engine.remembered(max_entries=64)
-def fresh_probs(box_id: str, fingerprint: str, text: str, max_tokens: int, n_labels: int) -> NDArray[np.float32]:
-    """Return what the same box says of a text before it has learned: its head is fresh."""
-    from llmkit.tune.classifier import encode_examples, fresh_classifier, predict
-
-    box = engine.open_box(box_id)
-    classifier = fresh_classifier(box, n_labels=n_labels, seed=SEED)
-    probs: NDArray[np.float32] = predict(classifier, encode_examples(box, [text], [0], max_tokens=max_tokens)).numpy()[
-        0
-    ]
-    return probs
-
-
-@engine.remembered(max_entries=3)
-def _tuned(box_id: str, fingerprint: str, device: str) -> Any:
-    from llmkit.tune.classifier_box import open_classifier
-
-    opened = open_classifier(box_id, device=device)
-    engine.settle()
-    return opened
