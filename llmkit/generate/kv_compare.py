@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from llmkit import shelf
 from llmkit.generate.decode import greedy, read_on, require_next_token, require_prompt
 from llmkit.jobs import Report
 from llmkit.parts import KVCache
@@ -32,8 +33,9 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         tokens chosen; cache_bytes: what the cache held after each.
 
     Raises:
-        GenerateError: ``no_next_token``, ``prompt_empty``, ``prompt_too_long``.
+        GenerateError: ``no_next_token``, ``prompt_empty``, ``prompt_too_long``. ShelfError: ``box_changed``.
     """
+    shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     box = open_box(settings["box_id"], device=settings["device"])
     ids = list(settings["ids"])
     require_next_token(box)

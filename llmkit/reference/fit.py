@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from llmkit import shelf
 from llmkit.assembly import saved
 from llmkit.assembly.errors import PlanError
 from llmkit.assembly.plan import to_config
@@ -105,10 +106,11 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Raises:
         PlanError: the plan is not complete, does not fit, or reads less than the sentence.
-        BoxError: the box cannot be opened.
+        ShelfError, BoxError: the box is another by now, or cannot be opened.
     """
     report(0, 1, "opening")
     config = to_config(saved.from_link(settings["plan"]))
+    shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     box = open_box(settings["box_id"])
     shown: list[dict[str, Any]] = []
 

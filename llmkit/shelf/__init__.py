@@ -7,7 +7,7 @@ from llmkit.shelf.downloads import Download, Downloads, downloads
 from llmkit.shelf.errors import ShelfError
 from llmkit.shelf.get import get
 from llmkit.shelf.made import put
-from llmkit.shelf.store import Damage, boxes_here, check, fingerprint, folder_of, locate, remove
+from llmkit.shelf.store import Damage, boxes_here, check, fingerprint, folder_of, locate, remove, require_unchanged
 
 __all__ = [
     "Box",
@@ -31,5 +31,6 @@ __all__ = [
     "open_data",
     "put",
     "remove",
+    "require_unchanged",
     "standard_kit",
 ]

@@ -6,6 +6,7 @@ Code = Literal[
     "bad_name",
     "box_unknown",
     "box_missing",
+    "box_changed",
     "offline",
     "no_source",
     "no_space",
@@ -21,9 +22,10 @@ class ShelfError(Exception):
 
     Args:
         code: ``bad_name`` (no box can be called so), ``box_unknown`` (not in the catalogue), ``box_missing`` (not
-            on this machine), ``offline`` (the network is forbidden), ``no_source`` (none answered), ``no_space``
-            (the disk is too full), ``tampered`` (a file is not what it should be), ``unsafe_file`` (a file that
-            could run code), ``broken_source`` (it holds something else than the catalogue says), ``cancelled``.
+            on this machine), ``box_changed`` (its files are not those that were chosen), ``offline`` (the network is
+            forbidden), ``no_source`` (none answered), ``no_space`` (the disk is too full), ``tampered`` (a file is not
+            what it should be), ``unsafe_file`` (a file that could run code), ``broken_source`` (it holds something
+            else than the catalogue says), ``cancelled``.
         box: the box's id.
         detail: what exactly, in English: the file, the source, the bytes. Both also in ``values``.
     """

@@ -98,6 +98,20 @@ def fingerprint(box_id: str) -> str:
     return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
 
+def require_unchanged(box_id: str, chosen: str) -> None:
+    """Make sure that a box is the one that was chosen; one that is gone is said by whoever opens it.
+
+    Args:
+        chosen: its ``fingerprint`` at that time.
+
+    Raises:
+        ShelfError: ``box_changed``.
+    """
+    now = fingerprint(box_id)
+    if now and now != chosen:
+        raise ShelfError("box_changed", box=box_id)
+
+
 def write_manifest(folder: Path, **facts: Any) -> None:
     """Write down every file's size and SHA-256, and where the box came from."""
     files = {

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from llmkit import shelf
 from llmkit.jobs.report import Report
 from llmkit.parts import (
     ALiBiPositions,
@@ -181,9 +182,10 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Raises:
         TraceError: the sentence has no token, or more than MOST_TOKENS or the box can read.
-        BoxError: the box cannot be opened.
+        ShelfError, BoxError: the box is another by now, or cannot be opened.
     """
     report(0, 1, "opening")
+    shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     box = open_box(settings["box_id"])
     ids = box.tokenizer.encode(settings["sentence"]).ids
     limit = min(MOST_TOKENS, box.config.max_seq_len)

@@ -9,7 +9,6 @@ Code = Literal[
     "one_class",
     "no_labels",
     "data_changed",
-    "box_changed",
     "another_run",
     "out_of_memory",
     "no_head",
@@ -24,7 +23,7 @@ class TuneError(ValueError):
     Args:
         code: ``setting_out_of_range`` (with the setting, what was asked, the least and the most), ``no_targets``
             (no layer to put an adapter beside), ``too_few_examples``, ``one_class`` (all rows have one label),
-            ``no_labels`` (no row has one), ``data_changed`` and ``box_changed`` (not what was chosen any more),
+            ``no_labels`` (no row has one), ``data_changed`` (not what was chosen any more),
             ``another_run`` (the folder holds one with other settings), ``out_of_memory``,
             ``no_head`` (the box was never tuned to classify), ``too_many_labels`` (so many are no classes),
             ``other_labels`` (the box tells other labels apart).

@@ -23,7 +23,6 @@ from llmkit.reference import Assembled, open_box
 from llmkit.tune.atomic import write_atomically
 from llmkit.tune.classifier import Examples, collate, encode_examples, predict, scores
 from llmkit.tune.classifier_box import write_classifier
-from llmkit.tune.errors import TuneError
 from llmkit.tune.finetune import (
     Ending,
     FinetuneConfig,
@@ -77,13 +76,13 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         ``examples.npz`` has before, after: [N, n_labels], probabilities of the test rows.
 
     Raises:
-        TuneError: as `Finetuning`, and ``data_changed``, ``box_changed``; BoxError, ShelfError, DataError: as they are.
+        TuneError: as `Finetuning`, and ``data_changed``; BoxError, ShelfError, DataError: as they are.
         Cancelled: after the state was kept.
     """
     config = config_of(settings)
     report(0, 0)
     data = _open_data(settings)
-    _require_box(settings)
+    shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     folder = run_folder(settings)
     tidy(keep=folder)
     try:
@@ -329,12 +328,6 @@ def _open_data(settings: Mapping[str, Any]) -> LabelledSet:
     taken = data.take(train=settings["rows"], held_out=settings["held_out"])
     taken.require_learnable()
     return taken
-
-
-def _require_box(settings: Mapping[str, Any]) -> None:
-    now = shelf.fingerprint(settings["box_id"])
-    if now and now != settings["fingerprint"]:  # one that is gone is said by whoever opens it
-        raise TuneError("box_changed", box=settings["box_id"])
 
 
 def _encode(box: Assembled, rows: Sequence[Labelled], labels: Sequence[str], settings: Mapping[str, Any]) -> Examples:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from llmkit import shelf
 from llmkit.jobs.report import DirectReport
 from llmkit.reference import Assembled, load_reference, open_box, open_folder
 from llmkit.trace.errors import TraceError
@@ -156,10 +157,13 @@ def test_it_goes_on_as_the_reference_does(folders: dict[str, Path]) -> None:
 
 def test_the_job_counts_to_its_end(tmp_path: Path) -> None:
     report = DirectReport(tmp_path)
-    found = run({"box_id": "gpt2-starter", "sentence": "The movie was good."}, report)
+    box = {"box_id": "gpt2-starter", "fingerprint": shelf.fingerprint("gpt2-starter")}
+    found = run({**box, "sentence": "The movie was good."}, report)
     assert len(found["costs"]) == len(changes(open_box("gpt2-starter").config))
     assert report.said[-1][0] == report.said[-1][1] == len(found["costs"])
     assert np.isfinite(found["whole"]["loss"])
     with pytest.raises(TraceError) as refused:
-        run({"box_id": "gpt2-starter", "sentence": "word " * 400}, report)
+        run({**box, "sentence": "word " * 400}, report)
+    with pytest.raises(shelf.ShelfError, match="box_changed"):
+        run({**box, "fingerprint": "another", "sentence": "The movie was good."}, report)
     assert refused.value.code == "text_too_long"

@@ -286,7 +286,7 @@ def test_data_and_box_that_changed_or_went_are_said(report: Report) -> None:
     settings = asked(data)
     with pytest.raises(TuneError, match="data_changed"):
         finetune_job.run({**settings, "data_fingerprint": "other"}, report())
-    with pytest.raises(TuneError, match="box_changed"):
+    with pytest.raises(shelf.ShelfError, match="box_changed"):
         finetune_job.run({**settings, "fingerprint": "other"}, report())
     prepared.remove(data)
     with pytest.raises(Exception, match="data_missing"):

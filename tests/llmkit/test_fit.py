@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from llmkit import shelf
 from llmkit.assembly import saved
 from llmkit.assembly.errors import PlanError
 from llmkit.assembly.plan import from_config
@@ -121,6 +122,7 @@ def test_the_job_tells_each_part_as_it_goes(tmp_path: Path) -> None:
     report = DirectReport(tmp_path)
     settings = {
         "box_id": "gpt2-starter",
+        "fingerprint": shelf.fingerprint("gpt2-starter"),
         "plan": saved.to_link(from_config(box.config)),
         "sentence": "A book. 一本書。",
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llmkit import jobs
+from llmkit import jobs, shelf
 from llmkit.generate.errors import GenerateError
 from llmkit.generate.kv_compare import run
 from llmkit.jobs.kinds import task
@@ -19,7 +19,13 @@ PROMPT = list(b"The movie was")
 
 
 def settings(folder: Path, **changed: Any) -> dict[str, Any]:
-    asked = {"box_id": f"folder:{folder}", "fingerprint": "", "ids": PROMPT, "max_new_tokens": 12, "device": "cpu"}
+    asked = {
+        "box_id": f"folder:{folder}",
+        "fingerprint": shelf.fingerprint(f"folder:{folder}"),
+        "ids": PROMPT,
+        "max_new_tokens": 12,
+        "device": "cpu",
+    }
     return {**asked, **changed}
 
 

@@ -485,9 +485,8 @@ def test_a_job_can_be_cancelled_and_knows_changed_data(own_home: Path, roomy_box
     with pytest.raises(Cancelled):
         runner.run(asked_of(data, roomy_box, ("probe",)), report)
     for wrong, code in ({"data_fingerprint": "x"}, "data_changed"), ({"fingerprint": "x"}, "box_changed"):
-        with pytest.raises(TuneError) as raised:
+        with pytest.raises((TuneError, shelf.ShelfError), match=code):
             runner.run(asked_of(data, roomy_box, ("probe",), **wrong), DirectReport(tmp_path))
-        assert raised.value.code == code
 
 
 @pytest.mark.registry

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from llmkit import jobs, shelf
 from llmkit.jobs import Report
-from llmkit.tune.errors import TuneError
 from llmkit.tune.memory import PeakMemory
 from llmkit.tune.ways import measure
 from llmkit.tune.ways.asking import Asker
@@ -51,7 +50,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """
     report(0, 0)
     task = open_task(settings)
-    _require_box(settings)
+    shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     texts = [row.text for row in task.test]
     truth = np.asarray(task.numbers(task.test))
     learners = {"neighbours", "probe"} & set(settings["ways"])
@@ -112,7 +111,7 @@ def run_one(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     for asked in settings["asked"]:
         task = open_task(asked)
-        _require_box(asked)
+        shelf.require_unchanged(asked["box_id"], asked["fingerprint"])
         labels = task.labels
         reader: Reader | None = None
         for name in asked["ways"]:
@@ -177,9 +176,3 @@ def _scores(way: Way, probs: Probs, truth: NDArray[np.int64], task: Task) -> dic
         "weights_bytes": way.weights_bytes,
         **({"shots": way.used} if isinstance(way, FewShot) else {}),
     }
-
-
-def _require_box(settings: Mapping[str, Any]) -> None:
-    now = shelf.fingerprint(settings["box_id"])
-    if now and now != settings["fingerprint"]:  # one that is gone is said by whoever opens it
-        raise TuneError("box_changed", box=settings["box_id"])
