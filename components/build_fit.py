@@ -16,7 +16,7 @@ from components.build_sections import ready
 from components.charts import bars
 from components.embeddings_engine import label
 from components.figure import draw_note
-from components.frame import Page
+from components.frame import Page, plain
 from components.job_panel import draw_job
 from llmkit.assembly import saved
 from llmkit.assembly.plan import Plan
@@ -49,7 +49,7 @@ def draw_weights(page: Page, plan: Plan) -> bool:
         page,
         "fit_box",
         settings,
-        label=page.say("build.fit.run", box=bench.box_id),
+        label=page.say("build.fit.run", box=plain(bench.box_id)),
         key="build_fit",
         partial=draw_so_far,
     )

@@ -81,7 +81,7 @@ class LabelledSet:
         counts: dict[str, int] = defaultdict(int)
         for row in self.train:
             counts[row.label] += 1
-        best = max(counts, key=lambda label: (counts[label], label), default="")
+        best = min(counts, key=lambda label: (-counts[label], label), default="")
         return sum(row.label == best for row in rows) / max(len(rows), 1)
 
 

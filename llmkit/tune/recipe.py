@@ -63,7 +63,7 @@ class Recipe:
             ("d_model", 1, 4_096),
             ("max_seq_len", 4, 4_096),
             ("batch_size", 1, 1_024),
-            ("max_steps", 1, 10_000_000),
+            ("max_steps", 1, 200_000),
             ("learning_rate", 1e-9, 1e6),
             ("least_rate", 0.0, 1e6),
             ("warmup_steps", 0, 10_000_000),
