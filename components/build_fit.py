@@ -14,7 +14,7 @@ from components import build_bench, build_engine, embeddings_engine, engine, pic
 from components.badge import Badge
 from components.build_sections import ready
 from components.charts import bars
-from components.embeddings_engine import label
+from components.embeddings_engine import labels as labels_of
 from components.figure import draw_note
 from components.frame import Page, plain
 from components.job_panel import draw_job
@@ -133,7 +133,7 @@ def _draw_whole(page: Page, whole: Mapping[str, Any], badge: Badge) -> None:
     if whole["ours"]:
         ours, theirs = (dict(map(tuple, whole[name])) for name in ("ours", "theirs"))
         ids = list(dict.fromkeys([*theirs, *ours]))
-        labels = [label(box_id, one) for one in ids]
+        labels = labels_of(box_id, ids)
         groups = [
             (page.say("build.whole.reference"), [theirs.get(one, 0.0) for one in ids]),
             (page.say("build.whole.yours"), [ours.get(one, 0.0) for one in ids]),
@@ -141,7 +141,7 @@ def _draw_whole(page: Page, whole: Mapping[str, Any], badge: Badge) -> None:
         drawing = bars(groups, labels, x=page.say("common.next_token.axis"))
         table = pd.DataFrame({"id": ids, "token": labels, "reference": groups[0][1], "yours": groups[1][1]})
     else:
-        labels = [label(box_id, one) for one in embeddings_engine.encode(box_id, page.bench.sentence).ids]
+        labels = labels_of(box_id, embeddings_engine.encode(box_id, page.bench.sentence).ids)
         drawing = bars(
             [(page.say("build.whole.yours"), whole["each"])], labels, x=page.say("build.whole.axis"), digits=7
         )

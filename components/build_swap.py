@@ -14,6 +14,7 @@ import streamlit as st
 from components import build_engine, embeddings_engine, engine
 from components.badge import Badge
 from components.embeddings_engine import label
+from components.embeddings_engine import labels as labels_of
 from components.figure import draw_note
 from components.frame import Page, section
 from components.job_panel import draw_job
@@ -224,5 +225,5 @@ def _draw_states(page: Page, change: Change, cost: Mapping[str, Any]) -> None:
     whole = build_engine.reading(box_id, sentence, None)
     other = build_engine.reading(box_id, sentence, change)
     turned = turn(whole.value, other.value).astype(np.float32)
-    labels = [label(box_id, one) for one in embeddings_engine.encode(box_id, sentence).ids]
+    labels = labels_of(box_id, embeddings_engine.encode(box_id, sentence).ids)
     draw_turned(page, labels, turned, name=name_of(page, cost["change"]), badge=other.badge)

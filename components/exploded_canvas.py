@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from components import engine
 from components.attention_engine import encode
-from components.embeddings_engine import label
+from components.embeddings_engine import labels as labels_of
 from components.exploded_engine import Adds, Stream
 from lessons import Words, registry
 
@@ -207,7 +207,7 @@ def draw_lens(found: Lens, labels: tuple[str, ...], box_id: str, say: Words, *, 
             "rows": len(found.ids),
             "k": found.ids.shape[-1],
             "vocabulary": int(engine.open_box(box_id).config.vocab_size),
-            "tokens": [label(box_id, int(id_)) for id_ in unique],
+            "tokens": labels_of(box_id, unique.tolist()),
             "ids": encode(index.astype(np.uint16)),
             "probs": encode(found.probs),
             "entropy": encode(found.entropy_bits),

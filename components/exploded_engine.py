@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components import engine
 from components.attention_engine import encode
-from components.embeddings_engine import label
+from components.embeddings_engine import labels as labels_of
 from components.engine import Made
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def lens_frame(found: Lens, labels: tuple[str, ...], box_id: str) -> pd.DataFram
             "layer": row - 1,
             "position": token,
             "token": np.asarray(labels, dtype=object)[token],
-            "top_token": [label(box_id, int(id_)) for id_ in found.ids[..., 0].ravel()],
+            "top_token": labels_of(box_id, found.ids[..., 0].ravel().tolist()),
             "top_prob": found.probs[..., 0].ravel(),
             "entropy_bits": found.entropy_bits.ravel(),
             "rank_of_answer": found.ranks.ravel(),
@@ -270,7 +270,7 @@ def _adds(box_id: str, fingerprint: str, text: str) -> Adds:
     box, trace = engine.open_box(box_id), _trace(box_id, text)
     if box.config.unembedding:
         ids = _targets(trace, causal=box.config.causal)
-        names = tuple(tuple(label(box_id, int(id_)) for id_ in row) for row in ids)
+        names = tuple(tuple(labels_of(box_id, [int(id_) for id_ in row])) for row in ids)
         return Adds(found=logit_contributions(box, trace, ids), targets=names)
     mean = np.asarray(trace["final"], dtype=np.float64).mean(0)  # the sentence vector
     return Adds(found=direction_contributions(box, trace, mean / np.linalg.norm(mean)), targets=())
@@ -290,7 +290,8 @@ def _answers(box_id: str, logits: NDArray[Any]) -> tuple[tuple[str, float], ...]
     wide = np.asarray(logits, dtype=np.float64)
     top = wide.max(-1, keepdims=True)
     probs = 1 / np.exp(wide - top).sum(-1)
-    return tuple((label(box_id, int(id_)), float(prob)) for id_, prob in zip(wide.argmax(-1), probs, strict=True))
+    likeliest = labels_of(box_id, wide.argmax(-1).tolist())
+    return tuple((name, float(prob)) for name, prob in zip(likeliest, probs, strict=True))
 
 
 def _pack(vectors: list[NDArray[Any]], every: int) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from components import engine
 from components.attention_engine import encode
-from components.embeddings_engine import label
+from components.embeddings_engine import labels as labels_of
 from components.engine import Made
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def _told(box_id: str, fingerprint: str, layer: int, neurons: tuple[int, ...]) -
     place = {one: at for at, one in enumerate(ids)}
     return Told(
         layer=layer,
-        labels=[label(box_id, one) for one in ids],
+        labels=labels_of(box_id, ids),
         through=written.through,
         up=[[place[int(one)] for one in row] for row in written.promoted],
         down=[[place[int(one)] for one in row] for row in written.suppressed],
@@ -320,7 +320,7 @@ def _written(box_id: str, layer: int, neurons: NDArray[np.int64]) -> Written:
 def _ends(box_id: str, written: Written) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """The tokens at both ends, one row a neuron, made visible."""
     up, down = (
-        [tuple(label(box_id, int(one)) for one in row) for row in table]
+        [tuple(labels_of(box_id, [int(one) for one in row])) for row in table]
         for table in (written.promoted, written.suppressed)
     )
     return up, down

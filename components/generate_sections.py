@@ -146,7 +146,7 @@ def _draw_run(page: Page, run: Run, *, key: str, small: bool = False) -> None:
     table = pd.DataFrame(
         {
             "id": ids,
-            "token": [embeddings_engine.label(task.box_id, one) for one in ids],
+            "token": embeddings_engine.labels(task.box_id, ids),
             "logprob": logprobs,
             "p": [math.exp(one) for one in logprobs],
             "seconds": written.seconds,

@@ -84,7 +84,7 @@ def draw_pipeline(page: Page, task: Task) -> None:
     logits = found.logits(task).value
     made = found.odds(task, sampling_now())
     rows = logits.order[:ROWS]
-    labels = [embeddings_engine.label(task.box_id, int(one)) for one in rows]
+    labels = embeddings_engine.labels(task.box_id, [int(one) for one in rows])
     first, last = made.value[0], made.value[-1]
     best = int(last.probs.argmax())
     page.count("part.filter", len(made.value) - 1)

@@ -129,7 +129,7 @@ def draw_steps(page: Page, task: Task) -> None:
     if over:
         draw_note(page.say("generate.steps.over", limit=task.limit))
     made = found.logits(task, tree.ids()) if not over else None
-    labels = [embeddings_engine.label(task.box_id, node.token_id) for node in tree.nodes]
+    labels = embeddings_engine.labels(task.box_id, [node.token_id for node in tree.nodes])
     total = sum(node.logprob for node in way)
     alt = page.say("generate.steps.alt", n=len(way), branches=_leaves(tree), total=f"{total:.2f}")
     table = pd.DataFrame(
@@ -321,7 +321,7 @@ def draw_beams(page: Page, task: Task) -> None:
         made = found.beams(task, int(width or 1), length)
     tree = made.value
     won, kept = set(tree.path(tree.found[0])), {at for end in tree.found for at in tree.path(end)}
-    labels = [embeddings_engine.label(task.box_id, one.token_id) for one in tree.branches]
+    labels = embeddings_engine.labels(task.box_id, [one.token_id for one in tree.branches])
     states = ["won" if at in won else "kept" if at in kept else "pruned" for at in range(len(labels))]
     nodes = [
         _node(label, -1 if one.parent is None else one.parent, one.logprob, one.total, state)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from components.badge import Badge
 from components.charts import bars
 from components.embeddings_engine import label
+from components.embeddings_engine import labels as labels_of
 from components.figure import draw_note
 from components.frame import Page
 
@@ -29,7 +30,7 @@ def draw_next(
     """
     box_id = page.bench.box_id
     ids = list(dict.fromkeys([*before.argsort()[::-1][:TOP].tolist(), *after.argsort()[::-1][: TOP // 2].tolist()]))
-    labels = [label(box_id, one) for one in ids]
+    labels = labels_of(box_id, ids)
     st.subheader(page.say("common.next_token.title"))
     alt = page.say(
         "common.next_token.alt",
