@@ -130,12 +130,10 @@ def draw_keep(page: Page, plan: Plan) -> None:
         )
         st.caption(page.say("build.keep.link"))
         st.code(link_to(page, plan), language=None, wrap_lines=True)
-    with bring:
+    label = page.say("build.keep.open", kib=saved.MOST_BYTES // 1024)
+    with bring, st.expander(label, key="build_open"):
         given = st.file_uploader(
-            page.say("build.keep.open", kib=saved.MOST_BYTES // 1024),
-            type=["json"],
-            key="build_file",
-            max_upload_size=1,
+            label, type=["json"], key="build_file", max_upload_size=1, label_visibility="collapsed"
         )
         if given is not None:
             with page.guard():

@@ -277,7 +277,8 @@ def draw_adds(made: Adds, labels: tuple[str, ...], config: TransformerConfig, sa
 def opens(name: str) -> str | None:
     """Return the script of the page that is about a part; None where there is none."""
     slug = PAGES.get(name)
-    return next((step.script for step in registry.available() if step.slug == slug), None)
+    step = registry.step(slug) if slug else None
+    return step.script if step and registry.can_open(step) else None
 
 
 def work(flops: int) -> str:

@@ -322,12 +322,13 @@ def step(slug: str) -> Step:
 
 
 def available() -> tuple[Step, ...]:
-    """Return the steps that can be opened: script and words are both there."""
-    return tuple(
-        candidate
-        for candidate in STEPS
-        if (ROOT / candidate.script).is_file() and (ROOT / "lessons/text" / f"{candidate.slug}.toml").is_file()
-    )
+    """Return the steps that can be opened."""
+    return tuple(filter(can_open, STEPS))
+
+
+def can_open(one: Step) -> bool:
+    """Whether a step's script and words are both there."""
+    return (ROOT / one.script).is_file() and (ROOT / "lessons/text" / f"{one.slug}.toml").is_file()
 
 
 def neighbours(current: Step) -> tuple[Step | None, Step | None]:

@@ -159,7 +159,7 @@ function buildBench(root) {
     let count = 0;
     cards = Object.fromEntries(Object.entries(CARDS).map(([name, build]) => {
       const slot = data.slots.includes(name), here = !slot || !plan.missing.includes(name);
-      const head = make("h3", {}, ...(slot ? [make("i", {}, String((count += 1)))] : []), make("span", {}, say(`card.${name}`)));
+      const head = make("h2", {}, ...(slot ? [make("i", {}, String((count += 1)))] : []), make("span", {}, say(`card.${name}`)));
       if (slot && here) head.append(button("×", () => choose({ missing: [...plan.missing, name] }), undefined, { class: "off", "aria-label": say("off", { part: say(`card.${name}`) }) }));
       const card = name === "more"
         ? make("details", { class: "card" }, make("summary", {}, say("card.more")), ...build(here))

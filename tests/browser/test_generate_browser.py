@@ -186,6 +186,7 @@ def test_markup_that_is_written_stays_text(visit: Any) -> None:
     page = window.open("generate", lang="en", box=BOX, sentence=SENTENCE, generate_prompt=HOSTILE)
     press(page, "generate_start")
     expect(page.locator(".st-key-csv_generate_write")).to_be_visible()
+    wait_until_drawn(page)
     page.locator("ol.picks button").first.click()
     expect(page.locator(".st-key-picture_generate_steps .node")).to_have_count(1)
     assert page.locator("img[src=x]").count() == 0
