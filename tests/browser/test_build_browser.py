@@ -184,6 +184,7 @@ def test_a_file_is_opened_and_can_be_undone(visit: Callable) -> None:
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
     other = Plan(d_model=96, n_heads=6, n_kv_heads=2)
     content = saved.to_json(saved.Saved(name=HOSTILE, plan=other)).encode()
+    page.locator(".st-key-build_open summary").click()
     page.locator(".st-key-build_file input[type=file]").set_input_files(
         {"name": "a.json", "mimeType": "application/json", "buffer": content}
     )
