@@ -24,6 +24,8 @@ def draw_choice(page: Page) -> tuple[str, str] | None:
     """Let the learner choose box and data; return them, or None where nothing can be learned from."""
     own = page.bench.box_id
     st.html(own_style("finetune"))
+    with page.guard():
+        engine.open_box(own)  # a broken box on the workbench is said, whichever is fine-tuned below
     boxes, sources = asked.boxes(own), labelled_here()
     if not sources:
         st.info(page.say("finetune.no_data"))
