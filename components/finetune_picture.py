@@ -218,7 +218,7 @@ def results(runs: Mapping[str, Run], say: Words) -> str:
         name = escape(say(f"finetune.method.{method}"))
         body += f"<tr{mark}><td>{name}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
     return (
-        f'<div class="ft-scroll" tabindex="0"><table class="ft-table"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="ft-scroll" tabindex="0"><table class="ft-table"><thead><tr><td></td>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
