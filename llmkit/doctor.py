@@ -159,6 +159,15 @@ def describe_machine() -> Machine:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no more memory, on a GPU or for a CPU. Imports torch."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "alloc" in str(error)  # how torch says it on a CPU
+
+
 def cpu_name() -> str:
     """The processor's name; where the system does not tell, its architecture."""
     try:

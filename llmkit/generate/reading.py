@@ -82,10 +82,3 @@ def choose_each(
 def headless(model: Transformer) -> Transformer:
     """The model without its unembedding; all other parts are shared."""
     return model.with_parts(unembedding=None)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no more memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "alloc" in str(error)  # how a CPU says it

@@ -22,9 +22,10 @@ from weakref import WeakSet, WeakValueDictionary
 import psutil
 import torch
 
+from llmkit.doctor import is_out_of_memory
 from llmkit.generate.decode import Step, greedy, require_next_token, require_prompt, sampled, unembed
 from llmkit.generate.errors import GenerateError
-from llmkit.generate.reading import choose_each, headless, out_of_memory, read_next, read_packed, read_piece
+from llmkit.generate.reading import choose_each, headless, read_next, read_packed, read_piece
 from llmkit.generate.row import Row, Stream
 from llmkit.generate.rows_cache import RowsCache
 from llmkit.generate.sampling import Sampling
@@ -319,7 +320,7 @@ class Together:
             logits = read_next(self.box.model, [row.ids[-1] for row in rows], cache)
             steps = choose_each(logits, [row.choose for row in rows], [row.ids for row in rows])
         except Exception as error:  # noqa: BLE001  (told to the rows of the batch)
-            if out_of_memory(error) and len(rows) > 1:
+            if is_out_of_memory(error) and len(rows) > 1:
                 if cache.lengths[0] == len(rows[0].ids):  # it was read, but the next token could not be told from it
                     cache.take_back()
                 at = min(range(len(rows)), key=lambda at: len(rows[at].ids))  # the least to be read again
@@ -355,7 +356,7 @@ class Together:
 
     def _failed(self, rows: Sequence[Row], error: Exception) -> None:
         """Where memory has run out and others will leave, wait for that; else tell the rows."""
-        memory = out_of_memory(error)
+        memory = is_out_of_memory(error)
         if memory and self.box.device.type == "cuda":
             torch.cuda.empty_cache()
         if memory and (self._rows or len(rows) > 1):

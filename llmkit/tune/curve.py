@@ -1,10 +1,29 @@
-"""The loss curve of a run as an SVG picture, drawn from its log."""
+"""The loss curve of a run: with few points for whoever looks on, and as an SVG picture drawn from its log."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT, MARGIN = 720, 360, 48
 COLOURS = ("#d4572a", "#1f6f8b", "#5b8c3a", "#8a5fb0", "#a67c00")
+
+POINTS = 300
+"""Points of a loss that are kept: beyond, each is the mean of several steps."""
+
+
+def thin(curve: Sequence[tuple[int, float | None]], points: int = POINTS) -> list[list[float | None]]:
+    """A curve of at most so many points, each the mean of neighbouring steps, at the last of them.
+
+    >>> thin([(1, 1.0), (2, 3.0), (3, None), (4, 5.0)], points=2)
+    [[2, 2.0], [4, 5.0]]
+    """
+    size = max(1, math.ceil(len(curve) / points))
+    thinned: list[list[float | None]] = []
+    for first in range(0, len(curve), size):
+        group = curve[first : first + size]
+        known = [loss for _, loss in group if loss is not None]
+        thinned.append([group[-1][0], sum(known) / len(known) if known else None])
+    return thinned
 
 
 def draw_curve(log: Sequence[Mapping[str, Any]]) -> str:

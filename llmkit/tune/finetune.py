@@ -17,6 +17,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from llmkit.doctor import is_out_of_memory
 from llmkit.reference import Assembled
 from llmkit.tune.atomic import save_atomically, write_atomically
 from llmkit.tune.classifier import Batch, Classifier, Examples, build_classifier, collate, predict, scores
@@ -299,10 +300,7 @@ class Finetuning:
 
 def said_out_of_memory(error: Exception, config: FinetuneConfig) -> TuneError | None:
     """The error ``out_of_memory``, with what decides how much is needed; None where the error is another."""
-    full = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "alloc" in str(error)  # how a CPU says that there is no more
-    )
-    if not full:
+    if not is_out_of_memory(error):
         return None
     return TuneError("out_of_memory", method=config.method, batch=config.batch_size, tokens=config.max_tokens)
 

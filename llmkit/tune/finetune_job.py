@@ -23,6 +23,7 @@ from llmkit.reference import Assembled, open_box
 from llmkit.tune.atomic import write_atomically
 from llmkit.tune.classifier import Examples, collate, encode_examples, predict, scores
 from llmkit.tune.classifier_box import write_classifier
+from llmkit.tune.curve import thin
 from llmkit.tune.finetune import (
     Ending,
     FinetuneConfig,
@@ -37,9 +38,6 @@ from llmkit.tune.labelled import Labelled, LabelledSet, open_labelled
 from llmkit.tune.memory import PeakMemory
 from llmkit.tune.run_folder import CURVE, STOP, asked_to_stop, forget_run, run_folder, run_id, tidy
 from llmkit.tune.what_learns import count_parts_learning
-
-CURVE_POINTS = 240
-"""Points of the loss that are kept: beyond, each is the mean of several steps."""
 
 PARTIAL_S = 0.5
 """How often what ran so far is put together for whoever looks."""
@@ -121,7 +119,9 @@ def run_pace(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     report(0, 0)
     data = _open_data(settings)
     box = open_box(settings["box_id"], device=settings["device"])
-    train, held_out = (_encode(box, rows, data.labels, settings) for rows in (data.train, data.validation))
+    train, held_out = (
+        _encode(box, rows, data.labels, settings["config"]["max_tokens"]) for rows in (data.train, data.validation)
+    )
     steps: dict[str, float] = {}
     text_s = opening_s = 0.0
     for at, method in enumerate(settings["methods"]):
@@ -154,11 +154,10 @@ class _Course:
         report: Report,
         memory: PeakMemory,
     ) -> None:
-        asked = {"config": {"max_tokens": config.max_tokens}}
         self.box, self.data, self.config, self.folder = box, data, config, folder
         self.report, self.memory = report, memory
         self.examples = {
-            name: _encode(box, rows, data.labels, asked)
+            name: _encode(box, rows, data.labels, config.max_tokens)
             for name, rows in (("train", data.train), ("validation", data.validation), ("test", data.test))
         }
         n_labels = len(data.labels)
@@ -267,21 +266,6 @@ class _Course:
         self.earlier_peak = int(kept["peak"])
 
 
-def thin(curve: Sequence[tuple[int, float | None]], points: int = CURVE_POINTS) -> list[list[float | None]]:
-    """A curve of at most so many points, each the mean of neighbouring steps, at the last of them.
-
-    >>> thin([(1, 1.0), (2, 3.0), (3, None), (4, 5.0)], points=2)
-    [[2, 2.0], [4, 5.0]]
-    """
-    size = math.ceil(len(curve) / points)
-    thinned: list[list[float | None]] = []
-    for first in range(0, len(curve), max(size, 1)):
-        group = curve[first : first + size]
-        known = [loss for _, loss in group if loss is not None]
-        thinned.append([group[-1][0], sum(known) / len(known) if known else None])
-    return thinned
-
-
 def box_name(box_id: str, data: str, method: str, run: str) -> str:
     """What a tuned box is called on the shelf: from what, on what, how, and which run.
 
@@ -330,10 +314,10 @@ def _open_data(settings: Mapping[str, Any]) -> LabelledSet:
     return taken
 
 
-def _encode(box: Assembled, rows: Sequence[Labelled], labels: Sequence[str], settings: Mapping[str, Any]) -> Examples:
+def _encode(box: Assembled, rows: Sequence[Labelled], labels: Sequence[str], max_tokens: int) -> Examples:
     numbers = {label: at for at, label in enumerate(labels)}
     texts, truth = [row.text for row in rows], [numbers[row.label] for row in rows]
-    return encode_examples(box, texts, truth, max_tokens=settings["config"]["max_tokens"])
+    return encode_examples(box, texts, truth, max_tokens=max_tokens)
 
 
 def _step_seconds(tuning: Finetuning) -> float:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from llmkit.doctor import is_out_of_memory
 from llmkit.parts import Transformer, assemble
 from llmkit.tune.atomic import save_atomically, write_atomically
 from llmkit.tune.pretrain import initialise
@@ -127,7 +128,7 @@ class FromNothing:
             with one_thread_each():
                 return self._run(on_step, cancelled)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "alloc" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             raise no_memory(self.recipe) from error
 

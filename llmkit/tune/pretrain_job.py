@@ -23,15 +23,15 @@ from llmkit.jobs import Cancelled, Report
 from llmkit.parts import Transformer
 from llmkit.tune import own_text
 from llmkit.tune.atomic import write_atomically
+from llmkit.tune.curve import thin
 from llmkit.tune.from_nothing import Ending, FromNothing, Row, memory_bytes, no_memory, read_log, require_text
 from llmkit.tune.pretrain_box import write_pretrained
 from llmkit.tune.pretrain_errors import PretrainError
 from llmkit.tune.recipe import Recipe, from_depth
-from llmkit.tune.run_folder import STOP, asked_to_stop, run_folder, run_id, tidy
+from llmkit.tune.run_folder import STOP, asked_to_stop, forget_run, run_folder, run_id, tidy
 from llmkit.tune.sample import continue_text
 from llmkit.tune.shards import keep_memory, usual_shards
 
-CURVE_POINTS = 300
 PARTIAL_S = 0.5
 SAMPLE_TOKENS = 100
 SAMPLE_SEED = 0
@@ -94,10 +94,13 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             raise Cancelled
         result = {**told(course.rows, recipe, about), "ending": ending, "run": run_id(settings)}
         result |= {"best_step": course.best_step, "best_loss": course.best_loss}
-        return result | {"box": _put(course, tokenizer, settings, result, ending)}
+        result |= {"box": _put(course, tokenizer, settings, result, ending)}
     finally:
         course.close()
         (folder / STOP).unlink(missing_ok=True)  # it was meant for this sitting
+    if ending != "stopped":
+        forget_run(settings)
+    return result
 
 
 def told(rows: Sequence[Row], recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,21 +134,6 @@ def told(rows: Sequence[Row], recipe: Recipe, about: Mapping[str, Any]) -> dict[
 def kept(settings: Mapping[str, Any]) -> list[Row]:
     """The log of a run that is over for now; empty where it never began."""
     return list(read_log(run_folder(settings)))
-
-
-def thin(curve: Sequence[tuple[int, float | None]], points: int = CURVE_POINTS) -> list[list[float | None]]:
-    """A curve of at most so many points, each the mean of neighbouring steps, at the last of them.
-
-    >>> thin([(1, 1.0), (2, 3.0), (3, None), (4, 5.0)], points=2)
-    [[2, 2.0], [4, 5.0]]
-    """
-    size = max(1, math.ceil(len(curve) / points))
-    thinned: list[list[float | None]] = []
-    for first in range(0, len(curve), size):
-        group = curve[first : first + size]
-        known = [loss for _, loss in group if loss is not None]
-        thinned.append([group[-1][0], sum(known) / len(known) if known else None])
-    return thinned
 
 
 def fitting_prompt(prompt: str, tokenizer: Tokenizer, recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""Folders in which a fine-tuning outlives its job: a run that was stopped or interrupted goes on from there.
+"""Folders in which a training outlives its job: a run that was stopped or interrupted goes on from there.
 
 ``LLMKIT_HOME/runs/<digest of everything that decides the run>`` holds the run's state. It is there only while the run
 is not over: what was finished lies on the shelf. Beyond `MAX_RUNS` runs, or `MAX_BYTES`, the longest untouched go.
