@@ -106,7 +106,7 @@ def from_bytes(content: bytes, name: str, encoding: str | None = None) -> OwnTex
     found = decode(content, encoding)
     text = found.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     sample = text[:200_000]
-    broken = sum(len(_CONTROL.findall(part)) for part in (sample,)) + sample.count("\ufffd")
+    broken = len(_CONTROL.findall(sample)) + sample.count("\ufffd")
     lines = sample.count("\n") + 1
     if broken > _STRANGE_SHARE * len(sample) or len(found.undecodable) > max(3, lines // 4):
         raise PretrainError("pretrain_not_text", name=name)
