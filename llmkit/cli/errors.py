@@ -8,6 +8,7 @@ SENTENCES: Mapping[str, str] = {
     "box_unknown": "“{box}” is not in the catalogue. See the boxes there are: python -m llmkit list",
     "box_missing": "“{box}” is not on this machine. Get it: python -m llmkit get {argument}",
     "box_broken": "“{box}” is broken: {detail}. Get it again, or choose another box.",
+    "box_changed": "The files of “{box}” changed while it was in use. Run the same command again.",
     "box_unsupported": "The parts here do not make “{box}”: {detail}. Choose a box of the GPT-2, BERT or LLaMA family.",
     "offline": "LLMKIT_OFFLINE switches the network off, so “{box}” cannot be fetched. Unset it and try again.",
     "no_source": "No source of “{box}” answered ({detail}). Check the network, then run the same command again.",

@@ -66,10 +66,10 @@ def test_a_training_outlives_its_tab_stops_and_goes_on(visit: NewVisit, address:
     stopped = jobs.get(job.id).result
     assert 0 < stopped["step"] < stopped["steps"]
     other.locator(".st-key-finetune_full_go_on button").click()
-    expect(other.get_by_text("On the shelf: ")).to_be_visible(timeout=LONG_MS)
-    wait_for(lambda: running("full") is not None and running("full").state == "done")  # type: ignore[union-attr]
+    wait_for(lambda: (jobs.get(job.id).result or stopped)["ending"] == "finished", LONG_MS / 1000)
+    expect(other.get_by_text("On the shelf: ")).to_be_visible(timeout=SOON_MS)
     result = jobs.get(job.id).result
-    assert (result["ending"], result["step"]) == ("finished", result["steps"])
+    assert result["step"] == result["steps"]
     assert [step for step, _ in result["curve"]][-1] == result["steps"]
     assert [one.box_id for one in tuned_boxes()] == [result["box"]]
     check_everyone_can_read(other)
