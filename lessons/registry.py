@@ -79,6 +79,7 @@ CHAPTERS = (
     Chapter(number=0, slug="unbox"),
     Chapter(number=1, slug="parts"),
     Chapter(number=2, slug="assemble"),
+    Chapter(number=3, slug="strengthen"),
 )
 
 STEPS = (
