@@ -36,6 +36,14 @@ SENTENCES: Mapping[str, str] = {
     "job_killed": "The system killed the job, most likely because memory ran out. Close other programs, then retry.",
     "job_crashed": "The job's process crashed ({detail}). Retry; if it crashes again, see its log.",
     "job_interrupted": "The job was interrupted: the app or the computer stopped. Retry to begin again.",
+    "port_in_use": "Another program uses port {port} of {host}. Choose another port, or 0 for any that is free.",
+    "port_forbidden": "The system keeps port {port} for itself. Choose one from 1024 on.",
+    "host_unknown": "This machine has no address {host} ({detail}). Use 127.0.0.1, or 0.0.0.0 for all.",
+    "deployment_unknown": "There is no deployment “{deployment}”.",
+    "deployment_active": "“{deployment}” is running. Stop it first.",
+    "deployment_failed": "The server ended by itself: {detail}. See what it says above.",
+    "deployment_silent": "The server did not answer within {detail}. Try again; see its log if it happens again.",
+    "key_unreadable": "There is no key in {detail}. Write one into it.",
 }
 """Every code of llmkit's errors; ``{argument}`` is the box's id as a shell takes it."""
 

@@ -25,6 +25,7 @@ from llmkit.cli.errors import SENTENCES, as_data, plain, sentence
 from llmkit.cli.output import print_json
 from llmkit.jobs import job as job_errors
 from llmkit.reference import errors as reference_errors
+from llmkit.serve import errors as serve_errors
 from llmkit.shelf import errors as shelf_errors
 from llmkit.tokens import errors as token_errors
 from llmkit.trace import errors as trace_errors
@@ -379,10 +380,11 @@ def test_pretrain_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:
 
 
 def test_every_code_has_a_sentence() -> None:
-    rooms = (shelf_errors, reference_errors, token_errors, trace_errors, job_errors)
+    rooms = (shelf_errors, reference_errors, token_errors, trace_errors, job_errors, serve_errors)
     codes = {code for room in rooms for code in get_args(room.Code)}
     assert codes == set(SENTENCES)
     values = dict(box="b", detail="d", tokens=3, limit=2, argument="b", job="j", path="p", version=2, known=1)
+    values |= dict(host="h", port=1, deployment="x")
     assert all("{" not in text.format(**values) for text in SENTENCES.values())
 
 
