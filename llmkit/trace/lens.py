@@ -19,6 +19,9 @@ from llmkit.trace.trace import Trace, Value
 LENS_PARTS: tuple[Value, ...] = ("residual_pre", "residual_post", "logits")
 """What the trace must have kept."""
 
+_TOGETHER = 64
+"""Places that are read at once: the unembedding's weights then pass through the processor's cache less often."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lens:
@@ -47,7 +50,7 @@ class Lens:
 
 
 def read_lens(box: Assembled, trace: Trace, *, k: int = 5) -> Lens:
-    """Put final norm and unembedding behind every layer; one layer's logits are in memory at a time.
+    """Put final norm and unembedding behind every layer; the logits of _TOGETHER places are in memory at a time.
 
     BERT's unembedding brings its own dense, GELU and norm; they go along, and an answer is then the token that the
     head would write at this place, not the next one.
@@ -68,13 +71,16 @@ def read_lens(box: Assembled, trace: Trace, *, k: int = 5) -> Lens:
     norm = box.model.norm_final
     last = torch.tensor(np.asarray(trace["logits"]), device=box.device)
     answers = last.argmax(-1)  # [T]
+    places = torch.tensor(np.concatenate(states(trace)[:-1]), device=box.device, dtype=box.dtype)  # [L * T, D]
     rows = []
     with torch.inference_mode():
-        for state in states(trace)[:-1]:
-            x = torch.tensor(state, device=box.device, dtype=box.dtype)
-            rows.append(_read(end(x if norm is None else norm(x)), answers, k))
+        aimed = answers.repeat(box.config.n_layers)
+        for x, answer in zip(torch.split(places, _TOGETHER), torch.split(aimed, _TOGETHER), strict=True):
+            rows.append(_read(end(x if norm is None else norm(x)), answer, k))
         rows.append(_read(last, answers, k))  # the last row is the machine's own answer
-    ids, probs, entropy, ranks, answer_probs = (np.stack(column) for column in zip(*rows, strict=True))
+    T = len(answers)
+    columns = (np.concatenate(column) for column in zip(*rows, strict=True))
+    ids, probs, entropy, ranks, answer_probs = (column.reshape(-1, T, *column.shape[1:]) for column in columns)
     return Lens(
         ids=ids.astype(np.int32),
         probs=probs.astype(np.float32),
@@ -106,11 +112,15 @@ def nearness(trace: Trace) -> NDArray[np.float32]:
 
 
 def _read(logits: Tensor, answers: Tensor, k: int) -> tuple[NDArray[np.generic], ...]:
-    """One layer's logits [T, V]: likeliest ids and their probabilities, entropy, the answer's rank and probability."""
-    of_answer = logits.gather(-1, answers[:, None])  # [T, 1]
-    ranks = (logits > of_answer).sum(-1) + 1
+    """Logits [N, V]: likeliest ids and their probabilities, entropy, the answer's rank and probability."""
+    of_answer = logits.gather(-1, answers[:, None])  # [N, 1]
+    ranks = torch.count_nonzero(logits > of_answer, dim=-1) + 1
     top = logits.topk(min(k, logits.shape[-1]), dim=-1)
-    whole = logits.logsumexp(-1, keepdim=True)
-    entropy = (whole[:, 0] - torch.linalg.vecdot((logits - whole).exp_(), logits)) / math.log(2)
+    best = top.values[:, :1]
+    below = logits - best
+    weights = below.exp()  # each softmax's numerator: the one exponential of [N, V]
+    total = weights.sum(-1, keepdim=True)
+    whole = best + total.log()
+    entropy = (total.log() - weights.mul_(below).sum(-1, keepdim=True) / total)[:, 0] / math.log(2)
     found = (top.indices, (top.values - whole).exp(), entropy.clamp_min(0), ranks, (of_answer - whole).exp()[:, 0])
     return tuple(value.cpu().numpy() for value in found)
