@@ -80,6 +80,8 @@ CHAPTERS = (
     Chapter(number=1, slug="parts"),
     Chapter(number=2, slug="assemble"),
     Chapter(number=3, slug="strengthen"),
+    Chapter(number=4, slug="use"),
+    Chapter(number=5, slug="upkeep"),
 )
 
 STEPS = (

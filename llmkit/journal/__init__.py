@@ -1,0 +1,1 @@
+"""What a learner keeps: notes, days, what was read and what went wrong, in SQLite."""
