@@ -21,6 +21,7 @@ KINDS: dict[str, str] = {
     "finetune_pace": "llmkit.tune.finetune_job:run_pace",
     "fit_box": "llmkit.reference.fit:run",
     "firing": "llmkit.trace.firing:run",
+    "form": "llmkit.compress.made:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
