@@ -5,6 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from llmkit.cli.bench import bench_command
 from llmkit.cli.doctor import doctor_command
 from llmkit.cli.errors import as_data, code_of, sentence
 from llmkit.cli.get import get_command
@@ -49,6 +50,7 @@ app.command("trace")(trace_command)
 app.command("pretrain")(pretrain_command)
 app.command("doctor")(doctor_command)
 app.command("serve")(serve_command)
+app.command("bench")(bench_command)
 app.add_typer(jobs_app, name="jobs")
 
 

@@ -1,7 +1,7 @@
-"""bitsandbytes on an NVIDIA GPU: linear layers' weights as int8 (LLM.int8()) or as 4-bit normal floats, quantised on load.
+"""bitsandbytes on an NVIDIA GPU: weights as int8 (LLM.int8()) or as 4-bit normal floats (NF4).
 
-Source: Dettmers et al. 2022, "LLM.int8()"; Dettmers et al. 2023, "QLoRA", section 3 (NF4). Nothing is written: a form is
-the box's own weights, quantised as they are put on the GPU.
+Source: Dettmers et al. 2022, "LLM.int8()"; Dettmers et al. 2023, "QLoRA", section 3. Nothing is written: a form is the
+box's own weights, quantised as they are put on the GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""onnxruntime-genai: a LLaMA-like box as one ONNX graph of fused operators with a cache; its unembedding is quantised, too.
+"""onnxruntime-genai: a LLaMA-like box as one ONNX graph of fused operators; its unembedding is quantised, too.
 
 Source: Microsoft's onnxruntime-genai, ``models.builder``. The builder runs in a process of its own.
 """
@@ -83,14 +83,11 @@ def open_runner(form: Form, box_folder: Path, made_folder: Path) -> Runner:
     import onnxruntime_genai as og
 
     try:
-        limit = int(
-            json.loads((made_folder / "genai_config.json").read_text(encoding="utf-8"))["model"]["context_length"]
-        )
-        return GenaiRunner(og, og.Model(str(made_folder)), limit)
-    except Exception as error:  # noqa: BLE001 - the library raises RuntimeError and its own kinds
-        raise FormError(
-            "form_broken", form=form.id, detail=str(error).splitlines()[0][:200] if str(error) else ""
-        ) from error
+        config = json.loads((made_folder / "genai_config.json").read_text(encoding="utf-8"))
+        return GenaiRunner(og, og.Model(str(made_folder)), int(config["model"]["context_length"]))
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        raise FormError("form_broken", form=form.id, detail=f"{type(error).__name__}: {first}") from error
 
 
 class GenaiRunner:
@@ -140,6 +137,5 @@ class GenaiReading:
 
     def _take(self) -> None:
         self.all_logits = self._generator.get_output("logits")  # [B, T, V]
-        self.logits: Scores = np.array(self.all_logits, dtype=np.float32).reshape(
-            self._rows, -1, self.all_logits.shape[-1]
-        )[:, -1]
+        last = np.array(self.all_logits, dtype=np.float32)[:, -1]  # a copy: the generator's own memory is used again
+        self.logits: Scores = last.reshape(self._rows, -1)

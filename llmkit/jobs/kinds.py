@@ -11,6 +11,7 @@ Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
     "assemble": "llmkit.assembly.build:run",
+    "bench": "llmkit.compress.bench_job:run",
     "classify": "llmkit.tune.ways.runner:run",
     "classify_one": "llmkit.tune.ways.runner:run_one",
     "data_lengths": "llmkit.tune.data.lengths:run",
@@ -22,6 +23,7 @@ KINDS: dict[str, str] = {
     "fit_box": "llmkit.reference.fit:run",
     "firing": "llmkit.trace.firing:run",
     "form": "llmkit.compress.made:run",
+    "head_cost": "llmkit.compress.head_cost:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
