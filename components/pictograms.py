@@ -94,6 +94,10 @@ _DRAWINGS = {
         '<path d="M14 6v52M32 6v52M50 6v52"/><path d="M8 20h12v8H8ZM26 38h12v8H26ZM44 14h12v8H44Z"/>',
         '<path d="M11 24h6M29 42h6M47 18h6"/>',
     ),
+    "pinch": (
+        '<path d="M24 24h16v16H24Z"/><path d="M6 6l12 12M18 8v10H8M58 58 46 46M46 56V46h10"/>',
+        '<path d="M58 6 46 18M46 8v10h10M6 58l12-12M18 56V46H8"/>',
+    ),
     "snow": (
         '<path d="M32 6v52M10 19l44 26M54 19 10 45"/>',
         '<path d="M25 11l7 7 7-7M25 53l7-7 7 7"/>',

@@ -309,6 +309,21 @@ STEPS = (
         tools=("clock", "computer", "patience"),
         do=("do.text", "do.depth", "do.train"),
     ),
+    Step(
+        number="3-1",
+        slug="quantise",
+        script="pages/strengthen/quantise.py",
+        chapter="strengthen",
+        pictogram="pinch",
+        minutes=30,
+        parts=(
+            Part(key="part.weight", number="310-01"),
+            Part(key="part.scale", number="310-02"),
+            Part(key="part.code", number="310-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.round", "do.point", "do.head"),
+    ),
 )
 
 

@@ -1,0 +1,9 @@
+"""Step 3-1, Quantise: one matrix rounded to a few bits, and what rounding costs the box."""
+
+from components import quantise_sections as sections
+from components.frame import sheet
+
+with sheet("quantise") as page:
+    sections.draw_inside(page)
+    sections.draw_head(page)
+    sections.draw_check(page)

@@ -1,0 +1,127 @@
+"""Step 3-1 on the bundled box and the standard kit."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM
+
+from components import quantise_canvas as canvas
+from components import quantise_engine as found
+from lessons import LANGUAGES, words
+from llmkit import jobs, shelf
+from llmkit.compress.matrix import BITS, Scheme, cost, quantise
+from tests.pages.conftest import OpenPage, done, seen
+
+BOX = "gpt2-starter"
+KIT = (BOX, "minilm-l6", "smollm2-135m-instruct")
+
+
+@pytest.fixture(autouse=True)
+def own_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Jobs of the test's own."""
+    monkeypatch.setenv("LLMKIT_JOBS", str(tmp_path / "jobs"))
+    yield
+    jobs.stop()
+
+
+def reference(box_id: str) -> np.ndarray:
+    """The queries' matrix of layer 1 as transformers has it, [outputs, inputs]."""
+    loader = AutoModel if box_id == "minilm-l6" else AutoModelForCausalLM
+    model = loader.from_pretrained(shelf.locate(box_id), dtype=torch.float32, local_files_only=True)
+    if hasattr(model, "transformer"):
+        joined = model.transformer.h[1].attn.c_attn.weight
+        return joined[:, : joined.shape[1] // 3].T.detach().numpy()
+    if hasattr(model, "encoder"):
+        return model.encoder.layer[1].attention.self.query.weight.detach().numpy()
+    return model.model.layers[1].self_attn.q_proj.weight.detach().numpy()
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize("box_id", KIT)
+def test_the_matrix_is_the_references(box_id: str, standard_kit: tuple[str, ...]) -> None:
+    theirs = reference(box_id)
+    shown = found.matrix(box_id, 1, "attention.q").value
+    assert shown.shape == theirs.shape
+    assert np.array_equal(shown.corner, theirs[: found.ROWS, : found.COLUMNS])
+    assert shown.counts.sum() == theirs.size
+    assert ("feed_forward.gate" in found.matrices(box_id)) == (box_id == KIT[2])
+    for per in ("channel", 32):
+        told = cost(theirs, quantise(theirs, Scheme(bits=4, per=per)).weights)
+        ours = shown.costs[4, per, "symmetric"]
+        assert (ours.max_abs, ours.snr_db) == (told.max_abs, pytest.approx(told.snr_db))
+
+
+def test_what_is_sent_are_the_costs_in_the_browsers_order() -> None:
+    shown = found.matrix(BOX, 0, "feed_forward.down").value
+    sent = shown.sent()
+    whole = np.frombuffer(base64.b64decode(sent["whole"]), dtype=np.float32)
+    whole = whole.reshape(len(found.KINDS), len(BITS), len(shown.pers), 3)
+    told = shown.costs[3, 64, "asymmetric"]
+    at = whole[1, BITS.index(3), shown.pers.index(64)]
+    assert at.tolist() == pytest.approx([told.snr_db, told.max_abs, shown.bits_a_weight(3, 64, "asymmetric")], rel=1e-6)
+    assert len(found.costs_frame(shown)) == len(shown.costs)
+    assert sum(len(value) for value in sent.values() if isinstance(value, str)) < 100_000
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize("lang", list(LANGUAGES))
+@pytest.mark.parametrize("box_id", KIT)
+def test_the_page_is_drawn(open_page: OpenPage, box_id: str, lang: str, standard_kit: tuple[str, ...]) -> None:
+    app = open_page("quantise", lang=lang, box=box_id)
+    assert not app.exception
+    assert not app.error
+    assert (words(lang)("quantise.head.none") in seen(app)) == (box_id == "minilm-l6")
+    app.selectbox(key="quantise_name").set_value(found.matrices(box_id)[-1]).run()
+    app.select_slider(key="quantise_layer").set_value(2).run()
+    assert not app.exception
+    assert app.session_state["quantise_layer"] == 2
+
+
+def test_a_layer_that_there_is_not_is_the_last(open_page: OpenPage) -> None:
+    app = open_page("quantise", lang="en", box=BOX, layer="99")
+    assert not app.exception
+    assert app.session_state["quantise_layer"] == found.n_layers(BOX) - 1
+    assert app.session_state["quantise_name"] == found.matrices(BOX)[0]
+
+
+def test_the_check_is_answered_by_the_matrix(open_page: OpenPage) -> None:
+    app = open_page("quantise", lang="en", box=BOX, layer="1")
+    shown = found.matrix(BOX, 1, "attention.q").value
+    bits, per, kind = found.START
+    ratio = shown.costs[3, per, kind].mean_square / shown.costs[4, per, kind].mean_square
+    assert ratio == pytest.approx((7 / 3) ** 2, rel=0.25)
+    app.radio(key="guess_quantise_bit").set_value("4").run()
+    app.button(key="run_quantise_bit").click().run()
+    assert f"{ratio:.1f} times" in seen(app)
+    assert app.session_state["_scores"]["quantise.bit"] is True
+    assert bits in BITS
+    assert canvas.per_name(32, words("zh-TW")) == "每 32 個一組"
+
+
+def test_layers_and_head_are_measured_by_a_job(open_page: OpenPage) -> None:
+    settings = found.head_settings(BOX, "en", "The movie was good, and this book is long.", 4)
+    jobs.submit("head_cost", settings)
+    job = wait(settings)
+    assert job.state == "done", jobs.log(job.id)
+    app = open_page("quantise", lang="en", box=BOX, sentence="The movie was good, and this book is long.")
+    assert not app.exception
+    told = job.result["perplexity"]
+    assert f"{told['both']:.2f}" in seen(app)
+    assert done(app)[2] == "done"
+
+
+def wait(settings: dict) -> jobs.Job:
+    """The job, once it has ended."""
+    for _ in range(600):
+        job = jobs.find("head_cost", settings)
+        if job is not None and not job.active:
+            return job
+        time.sleep(0.1)
+    raise AssertionError(job)
