@@ -10,6 +10,9 @@ from llmkit.jobs.report import Report
 Task = Callable[[Mapping[str, Any], Report], Any]
 
 KINDS: dict[str, str] = {
+    "adapter_memory": "llmkit.tune.adapter_job:run_memory",
+    "adapter_strength": "llmkit.tune.adapter_job:run_strength",
+    "adapter_train": "llmkit.tune.adapter_job:run_train",
     "assemble": "llmkit.assembly.build:run",
     "bench": "llmkit.compress.bench_job:run",
     "classify": "llmkit.tune.ways.runner:run",
@@ -28,6 +31,7 @@ KINDS: dict[str, str] = {
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
     "reasoning": "llmkit.generate.reasoning:run",
+    "shelve_form": "llmkit.compress.shelve_job:run",
 }
 """Kind → ``module:function`` of its task. What the reader calls it is ``kind.<kind>`` in ``lessons/text/jobs.toml``."""
 

@@ -316,9 +316,7 @@ def prepare(classifier: Classifier, config: FinetuneConfig) -> Classifier:
     classifier.body.requires_grad_(config.method == "full")
     classifier.head.requires_grad_(True)
     if config.method == "lora":
-        adapters = LoraConfig(
-            r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
-        )
+        adapters = lora_config(config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             try:
@@ -326,6 +324,13 @@ def prepare(classifier: Classifier, config: FinetuneConfig) -> Classifier:
             except ValueError as error:
                 raise TuneError("no_targets", targets=", ".join(config.targets)) from error
     return classifier
+
+
+def lora_config(config: FinetuneConfig) -> LoraConfig:
+    """LoRA's settings as PEFT's own."""
+    return LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
+    )
 
 
 def merge_adapters(classifier: Classifier) -> Classifier:

@@ -20,6 +20,7 @@ import torch
 from llmkit import shelf
 from llmkit.jobs import Cancelled, Report
 from llmkit.reference import Assembled, open_box
+from llmkit.tune.adapter import adapter_tensors, write_adapter
 from llmkit.tune.atomic import write_atomically
 from llmkit.tune.classifier import Examples, collate, encode_examples, predict, scores
 from llmkit.tune.classifier_box import write_classifier
@@ -31,6 +32,7 @@ from llmkit.tune.finetune import (
     Finetuning,
     epoch_order,
     learn,
+    lora_config,
     merge_adapters,
     said_out_of_memory,
 )
@@ -46,6 +48,9 @@ PACE_STEPS = 5
 """Steps that are timed, over batches of all lengths, after one that warms up."""
 
 EXAMPLES = "examples.npz"
+
+ADAPTER = "adapter"
+"""The folder of a box that was tuned by LoRA in which the adapter lies, before it was merged."""
 
 
 def config_of(settings: Mapping[str, Any]) -> FinetuneConfig:
@@ -277,7 +282,12 @@ def box_name(box_id: str, data: str, method: str, run: str) -> str:
 
 
 def _put_on_shelf(course: _Course, settings: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """Merge adapters, if there are any, and write the box; a later state of the same run takes its place."""
+    """Merge adapters, if there are any, and write the box; a later state of the same run takes its place.
+
+    The adapter that was merged is kept beside it, in PEFT's format.
+    """
+    body, config = course.tuning.classifier.body, course.config
+    adapter = adapter_tensors(body) if config.method == "lora" else {}
     classifier = merge_adapters(course.tuning.classifier)
     after = result["test"]["after"]
     facts = {
@@ -298,9 +308,15 @@ def _put_on_shelf(course: _Course, settings: Mapping[str, Any], result: Mapping[
         "made_at": time.time(),
     }
     name = box_name(settings["box_id"], settings["data"], course.config.method, result["run"])
+
+    def build(to: Path) -> None:
+        write_classifier(course.box, classifier, to, labels=course.data.labels, facts=facts)
+        if adapter:
+            write_adapter(adapter, lora_config(config).to_dict(), to / ADAPTER)  # type: ignore[no-untyped-call]
+
     return shelf.put(
         name,
-        lambda to: write_classifier(course.box, classifier, to, labels=course.data.labels, facts=facts),
+        build,
         tuned_from=settings["box_id"],
         method=course.config.method,
         data=settings["data"],
