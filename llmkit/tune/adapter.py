@@ -83,7 +83,8 @@ class Low:
         if self.magnitude is None:
             return added
         whole = weight + added
-        return (self.magnitude.to(weight.dtype) / whole.norm(dim=1))[:, None] * whole - weight
+        change: Tensor = (self.magnitude.to(weight.dtype) / whole.norm(dim=1))[:, None] * whole - weight
+        return change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,20 +149,24 @@ def read_adapter(folder: Path, box: Assembled) -> Adapter:
     return Adapter(lows=tuple(lows), rank=rank, alpha=alpha, dora=dora, rslora=rslora, size_bytes=size)
 
 
-def write_adapter(model: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
-    """Write the adapters that stand in a model into a folder, in PEFT's format.
-
-    Args:
-        model: with adapters put in by ``peft.inject_adapter_in_model`` and not merged.
-        config: as ``LoraConfig.to_dict`` gives it. folder: made where it is not there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = {
-        f"{PREFIX}{name.replace('.default', '')}": tensor.detach().cpu().contiguous()
+def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The adapters that ``peft.inject_adapter_in_model`` has put into a model, under the names of PEFT's file."""
+    return {
+        f"{PREFIX}{name.replace('.default', '')}": tensor.detach().cpu().clone().contiguous()
         for name, tensor in model.state_dict().items()
         if "lora_" in name
     }
-    save_file(kept, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def write_adapter(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> None:
+    """Write an adapter into a folder, in PEFT's format.
+
+    Args:
+        tensors: as `adapter_tensors` gives them. config: as ``LoraConfig.to_dict`` does.
+        folder: made where it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), folder / WEIGHTS, metadata={"format": "pt"})
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / CONFIG).write_text(json.dumps(plain, indent=1, default=str), encoding="utf-8")
 
@@ -269,7 +274,8 @@ class Beside(nn.Module):
             length = (self.linear.weight + low.scale * (b @ a)).norm(dim=1)
             whole = nn.functional.linear(x, self.linear.weight) + added
             added = low.magnitude.to(x) / length * whole - nn.functional.linear(x, self.linear.weight)
-        return before + self.strength * added
+        after: Tensor = before + self.strength * added
+        return after
 
 
 def _exchanged(linear: nn.Linear, low: Low, strength: float, merged: bool) -> nn.Module:

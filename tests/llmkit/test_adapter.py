@@ -14,7 +14,15 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from llmkit.reference import Assembled
 from llmkit.reference.box import open_folder
-from llmkit.tune.adapter import AdapterError, adapted, changes, merging_error, read_adapter, write_adapter
+from llmkit.tune.adapter import (
+    AdapterError,
+    adapted,
+    adapter_tensors,
+    changes,
+    merging_error,
+    read_adapter,
+    write_adapter,
+)
 from tests.llmkit.random_box import random_box
 
 IDS = [5, 9, 200, 77, 31, 8, 64]
@@ -127,7 +135,7 @@ def test_our_own_parts_adapter_is_read_as_it_was_written(box: Assembled, tmp_pat
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    write_adapter(model, config.to_dict(), tmp_path / "own")
+    write_adapter(adapter_tensors(model), config.to_dict(), tmp_path / "own")
     adapter = read_adapter(tmp_path / "own", box)
     assert [low.matrix for low in adapter.lows] == ["q", "down"] * 2
     with torch.inference_mode():
