@@ -324,6 +324,20 @@ STEPS = (
         tools=("clock", "computer", "patience"),
         do=("do.round", "do.point", "do.head"),
     ),
+    Step(
+        number="5-3",
+        slug="notebook",
+        script="pages/upkeep/notebook.py",
+        chapter="upkeep",
+        pictogram="notebook",
+        minutes=10,
+        parts=(
+            Part(key="part.day", number="530-01"),
+            Part(key="part.note", number="530-02"),
+        ),
+        tools=("clock", "notebook", "patience"),
+        do=("do.write", "do.plan", "do.save"),
+    ),
 )
 
 

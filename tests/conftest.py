@@ -40,6 +40,13 @@ def own_jobs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         jobs.set_aside()
 
 
+@pytest.fixture(autouse=True)
+def own_journal(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test a learner's journal of its own; it is made when it is first opened."""
+    place = tmp_path_factory.getbasetemp() / f"journal-{uuid.uuid4().hex}"
+    monkeypatch.setenv("LLMKIT_JOURNAL", str(place))
+
+
 @pytest.fixture(scope="session")
 def standard_kit() -> tuple[str, ...]:
     """Fetch what is missing of the standard kit; skip where no source answers, fail where CI=true."""

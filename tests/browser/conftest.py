@@ -104,7 +104,8 @@ def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the app that most tests share and yield its address."""
     place = tmp_path_factory.mktemp("streamlit")
     log = place / "server.log"
-    with serve(log, LLMKIT_JOBS=str(place / "jobs"), LLMKIT_JOBS_GRACE_S="1") as address:  # no worker outlives it
+    own = {"LLMKIT_JOBS": str(place / "jobs"), "LLMKIT_JOURNAL": str(place / "journal")}
+    with serve(log, **own, LLMKIT_JOBS_GRACE_S="1") as address:  # no worker outlives it
         yield address
     assert "Please replace" not in log.read_text(), "a deprecated Streamlit call is in use; see the server's log"
 
