@@ -133,10 +133,11 @@ class Transformer(nn.Module):
 
     def _view(self, here: Tensor, attention_mask: Tensor | None, positions: Tensor | None, past: int) -> View:
         """Who may see whom, by place in the text; what positions do to it, by the positions given."""
-        everyone = torch.arange(past + len(here), device=here.device)
+        everyone = torch.arange(past + here.shape[0], device=here.device)
         visible = here[:, None] >= everyone if self.causal else None  # [T, S]
         if attention_mask is not None:
-            real = attention_mask.bool().view(len(attention_mask), 1, -1, past + len(here))  # [B, 1, 1 or T, S]
+            real = attention_mask.bool()
+            real = real[:, None, None] if real.dim() == 2 else real[:, None]  # [B, 1, 1 or T, S]
             itself = here[:, None] == everyone  # else padding before a text would see nothing, and its softmax be 0 / 0
             visible = real if visible is None else (visible & real) | itself
         query_pos, key_pos = here, everyone
