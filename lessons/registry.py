@@ -322,7 +322,7 @@ STEPS = (
             Part(key="part.code", number="310-03"),
         ),
         tools=("clock", "computer", "patience"),
-        do=("do.round", "do.point", "do.head"),
+        do=("do.round", "do.point", "do.head", "do.bench"),
     ),
     Step(
         number="5-3",

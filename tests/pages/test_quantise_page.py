@@ -5,18 +5,23 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
+from components import engine
+from components import quantise_bench as bench
 from components import quantise_canvas as canvas
 from components import quantise_engine as found
 from lessons import LANGUAGES, words
 from llmkit import jobs, shelf
 from llmkit.compress.matrix import BITS, Scheme, cost, quantise
+from llmkit.compress.row import Row, Spread
 from tests.pages.conftest import OpenPage, done, seen
 
 BOX = "gpt2-starter"
@@ -117,10 +122,52 @@ def test_layers_and_head_are_measured_by_a_job(open_page: OpenPage) -> None:
     assert done(app)[2] == "done"
 
 
-def wait(settings: dict) -> jobs.Job:
+def row(form: str, **measured: Any) -> dict[str, Any]:
+    """A row of the bench as a job gives it, with what is measured here."""
+    return asdict(Row(box=BOX, form=form, about={}, **measured))
+
+
+def rate(value: float) -> Spread:
+    return Spread(median=value, low=value, high=value, n=1)
+
+
+def test_int8_is_smaller_and_slower_only_where_the_rows_say_so() -> None:
+    original = row("torch-float32", size_bytes=400, decode_tokens_s={"1": rate(10)}, perplexity=rate(20))
+    slow = row("quanto-int8", size_bytes=100, decode_tokens_s={"1": rate(5)}, perplexity=rate(21))
+    fast = row("onnx-int8", size_bytes=100, decode_tokens_s={"1": rate(50)}, perplexity=rate(21))
+    big = row("torchao-int8", size_bytes=500, decode_tokens_s={"1": rate(5)}, perplexity=rate(21))
+    assert bench.smaller_and_slower([original, slow, fast, big]) is slow
+    assert bench.smaller_and_slower([original, fast, big]) is None
+    assert bench.smaller_and_slower([slow]) is None
+    encoder = row("quanto-int8", size_bytes=100, prefill_tokens_s={"1": rate(7)}, cosine=rate(0.99))
+    assert (bench.quality(encoder), bench.speed(encoder)) == (0.99, 7)
+
+
+def test_what_the_bench_measures_is_drawn(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMKIT_TEST_KINDS", "bench=tests.pages.quantise_tasks:run")
+    sentence = "The movie was"
+    settings = {
+        "box": BOX,
+        "fingerprint": engine.fingerprint(BOX),
+        "forms": list(bench.USUAL),
+        "prompt": sentence,
+        "quick": True,
+    }
+    jobs.submit("bench", settings)
+    job = wait(settings, "bench")
+    assert job.state == "done", jobs.log(job.id)
+    app = open_page("quantise", lang="en", box=BOX, sentence=sentence)
+    assert not app.exception
+    assert not app.error
+    assert job.result["rows"][-1]["text"] in seen(app)
+    assert done(app)[3] == "done"
+    assert words("en")("quantise.slower.title") in [title.value for title in app.subheader]
+
+
+def wait(settings: dict[str, Any], kind: str = "head_cost") -> jobs.Job:
     """The job, once it has ended."""
-    for _ in range(600):
-        job = jobs.find("head_cost", settings)
+    for _ in range(900):
+        job = jobs.find(kind, settings)
         if job is not None and not job.active:
             return job
         time.sleep(0.1)
