@@ -184,7 +184,10 @@ def as_refused(error: Exception) -> RefusedError:
         if error.code in ("generation_busy", "box_unloaded"):
             return RefusedError(503, error.code, str(error), kind="server_error", headers={"Retry-After": "2"})
         return RefusedError(400, error.code, str(error))
-    if isinstance(error, SamplingError | TokenizerError):
+    if isinstance(error, SamplingError):
+        told = "{setting} is {asked}; it goes from {low} to {high}.".format(**error.values)
+        return RefusedError(400, error.code, told, param=str(error.values["setting"]))
+    if isinstance(error, TokenizerError):
         return RefusedError(400, error.code, str(error))
     told = "Something went wrong in here; the server's log says what."
     return RefusedError(500, "internal_error", told, kind="server_error")
