@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
-from components import figure, pictograms, workbench
+from components import figure, kept, note_box, pictograms, workbench
 from components.badge import Badge
 from components.workbench import Workbench
 from lessons import Words, registry
@@ -76,12 +76,14 @@ class Page:
             self._update_kit()
 
     def tick(self, do: str) -> None:
-        """Tick a *do* step ("do.cut") because the learner has done it; it stays ticked."""
+        """Tick a *do* step ("do.cut") because the learner has done it; it stays ticked, and the journal hears of it."""
         if do not in self.step.do:
             raise KeyError(do)
         done = self._state("done")
         if do not in done:
             done[do] = 1
+            is_opening = not self._drawn and not self._state("seen")  # what lay there is nothing done today
+            kept.passed(self.step.slug, "step", do, today=not is_opening)
             self._update_kit()
 
     def figure(self, drawing: go.Figure, *, key: str, badge: Badge, alt: str, data: pd.DataFrame) -> None:
@@ -134,7 +136,7 @@ class Page:
             if st.button(self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None):
                 with self.guard():
                     state["guess"], state["verdict"] = guess, run()
-                    self._scores()[f"{self.step.slug}.{name}"] = guess == state["verdict"].answer
+                    self._score(name, guess == state["verdict"].answer)
             if "verdict" in state:
                 self._explain(state["guess"], state["verdict"], options)
 
@@ -147,12 +149,15 @@ class Page:
             code = getattr(error, "code", None)
             if not isinstance(code, str):
                 raise
-            key = f"common.error.{code}"
-            values = {name: plain(value) for name, value in getattr(error, "values", {}).items()}
-            if key in self.bench.say:
-                st.error(self.say(key, **values))
-            else:
-                st.error(self.say("common.error.other", code=code))
+            kept.met(self.step.slug, error)
+            st.error(self.error_text(code, getattr(error, "values", {})))
+
+    def error_text(self, code: str, values: Mapping[str, object]) -> str:
+        """Return what went wrong and the way out, as Markdown in the page's language."""
+        key = f"common.error.{code}"
+        if key in self.bench.say:
+            return self.say(key, **{name: plain(value) for name, value in values.items()})
+        return self.say("common.error.other", code=plain(code))
 
     def _explain(self, guess: str, verdict: Verdict, options: Mapping[str, str]) -> None:
         right = guess == verdict.answer
@@ -160,6 +165,12 @@ class Page:
         (st.success if right else st.info)(f"{line}  \n{verdict.explanation}")
         scores = self._scores()
         st.caption(self.say("common.check.score", right=sum(scores.values()), all=len(scores)))
+
+    def _score(self, name: str, right: bool) -> None:
+        scores, mine = self._scores(), f"{self.step.slug}.{name}"
+        if right and not scores.get(mine):
+            kept.passed(self.step.slug, "check", name)
+        scores[mine] = right
 
     def _scores(self) -> dict[str, bool]:
         scores: dict[str, bool] = st.session_state.setdefault("_scores", {})
@@ -228,11 +239,11 @@ class Page:
         """Draw what the sections have counted and ticked; from now on they are drawn by themselves."""
         self._draw_kit()
         self._drawn = True
+        self._state("seen")["once"] = True
 
     def draw_foot(self) -> None:
         """Draw the notes and the way to the previous and the next step."""
-        slug = self.step.slug
-        st.text_area(self.say("common.notes"), key=f"notes_{slug}", persist_state="session", height=110)
+        note_box.draw_note_box(self)
         before, after = registry.neighbours(self.step)
         with st.container(horizontal=True, horizontal_alignment="distribute", key="turn"):
             for name, target in (("previous", before), ("next", after)):

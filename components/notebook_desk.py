@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from html import escape
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from urllib.parse import urlencode
 
 import streamlit as st
 
+from components import kept
 from components.badge import Badge
 from components.frame import Page, Verdict, plain
+from components.kept import link_here, now
 from components.theme import own_style
+from lessons import registry
 from llmkit import journal
 from llmkit.journal.text import iso_week
 
 WEEKS = 17
-_PROFILE = "profile"
-
-
-def now() -> datetime:
-    """Return this moment in the reader's own zone."""
-    try:
-        return datetime.now(ZoneInfo(st.context.timezone or ""))
-    except (ZoneInfoNotFoundError, ValueError):
-        return datetime.now().astimezone()
-
-
-def link_here() -> str:
-    """Return what the address bar asks for, so that a note leads back to it."""
-    from urllib.parse import urlencode
-
-    return urlencode([(key, value) for key in st.query_params for value in st.query_params.get_all(key)])
-
-
-def current_profile(known: tuple[journal.Profile, ...]) -> journal.Profile:
-    """Return whose notebook this is: chosen in this session, else in the address, else the first."""
-    asked = st.session_state.get("_profile") or st.query_params.get(_PROFILE)
-    return next((one for one in known if one.id == asked), known[0])
+OFFERS = 10
+"""Errors offered at a time."""
 
 
 def draw_profile(page: Page) -> journal.Profile | None:
@@ -47,7 +30,9 @@ def draw_profile(page: Page) -> journal.Profile | None:
     except journal.JournalError as error:
         _offer_ways_out(page, error)
         return None
-    me = current_profile(known)
+    me = kept.whose(known)
+    if count := kept.missed():
+        st.warning(page.say("notebook.missed", n=count))
     names = {one.id: one.name or page.say("notebook.first") for one in known}
     with st.expander(page.say("notebook.whose", name=plain(names[me.id])), key="notebook_whose"):
         chosen = st.selectbox(
@@ -62,7 +47,7 @@ def draw_profile(page: Page) -> journal.Profile | None:
             with page.guard():
                 chosen = journal.make_profile(name).id
     if chosen != me.id:
-        st.session_state["_profile"] = st.query_params[_PROFILE] = chosen
+        kept.choose(chosen)
         st.session_state.pop("notebook_profile", None)
         st.rerun()
     return me
@@ -185,7 +170,7 @@ def _draw_note(page: Page, me: journal.Profile, one: journal.Note) -> None:
         st.html(f'<p class="nb-text"><bdi>{escape(one.text)}</bdi></p>')
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(datetime.fromtimestamp(one.created_at, now().tzinfo).strftime("%Y-%m-%d %H:%M"))
-            page.lead(one.page)
+            _lead_back(page, me, one.page, one.link)
             with st.popover(page.say("notebook.edit"), key=f"notebook_edit_{one.id}"):
                 text = st.text_area(page.say("notebook.write"), value=one.text, key=f"notebook_again_{one.id}")
                 if st.button(page.say("notebook.keep"), key=f"notebook_save_{one.id}"):
@@ -199,15 +184,31 @@ def _draw_note(page: Page, me: journal.Profile, one: journal.Note) -> None:
                     st.rerun()
 
 
+def _lead_back(page: Page, me: journal.Profile, slug: str, link: str) -> None:
+    """Lead to a page as it was: in a window of its own, since this one keeps its own box and sentence."""
+    found = [step for step in registry.available() if step.slug == slug]
+    if not found or not link:
+        page.lead(slug)
+        return
+    path = slug if found[0] is not registry.STEPS[0] else "./"
+    label = f"{found[0].number} {page.say(found[0].key('title'))} ↗"
+    st.link_button(label, f"{path}?{link}&{urlencode({kept.PROFILE: me.id})}", type="tertiary")
+
+
 def draw_mistakes(page: Page, me: journal.Profile) -> None:
-    """Draw the error log: what went wrong, why, what mended it; write one down."""
+    """Draw the error log: what pages have met, to keep or not; what went wrong, why, what mended it; write one down."""
     st.html(f"<h2>{escape(page.say('notebook.mistakes'))}</h2>")
+    for one in journal.mistakes(me.id, "offered")[:OFFERS]:
+        _draw_offer(page, me, one)
     for one in journal.mistakes(me.id):
         with st.container(border=True, key=f"notebook_mistake_{one.id}", gap="xsmall"):
-            for name, text in (("what", one.what or one.code), ("why", one.why), ("mended", one.mended)):
+            if one.code:
+                st.markdown(_met(page, one))
+            for name, text in (("what", one.what), ("why", one.why), ("mended", one.mended)):
                 if text:
                     told = f"<b>{escape(page.say(f'notebook.mistake.{name}'))}</b> <bdi>{escape(text)}</bdi>"
                     st.html(f'<p class="nb-text">{told}</p>')
+            _lead_back(page, me, one.page, one.link)
             if st.button(page.say("notebook.delete"), key=f"notebook_forget_{one.id}", type="tertiary"):
                 journal.delete_mistake(me.id, one.id)
                 st.rerun()
@@ -222,6 +223,36 @@ def draw_mistakes(page: Page, me: journal.Profile) -> None:
                     me.id, page.step.slug, said["what"], why=said["why"], mended=said["mended"], now=now()
                 )
                 st.rerun()
+
+
+def _draw_offer(page: Page, me: journal.Profile, one: journal.Mistake) -> None:
+    """Draw an error that a page has met: the learner says why and what mended it, and keeps it, or says no."""
+    with st.container(border=True, key=f"notebook_offer_{one.id}", gap="xsmall"):
+        st.caption(page.say("notebook.offer", n=one.times))
+        st.markdown(_met(page, one))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _lead_back(page, me, one.page, one.link)
+            with st.popover(page.say("notebook.offer.keep"), key=f"notebook_adopt_{one.id}"):
+                said = {
+                    name: st.text_input(page.say(f"notebook.mistake.{name}"), key=f"notebook_{name}_{one.id}")
+                    for name in ("why", "mended")
+                }
+                if st.button(page.say("notebook.keep"), key=f"notebook_adopted_{one.id}"):
+                    with page.guard():
+                        journal.adopt(me.id, one.id, why=said["why"], mended=said["mended"], now=now())
+                        st.rerun()
+            if st.button(page.say("notebook.offer.dismiss"), key=f"notebook_dismiss_{one.id}", type="tertiary"):
+                with page.guard():
+                    journal.dismiss(me.id, one.id)
+                    st.rerun()
+
+
+def _met(page: Page, one: journal.Mistake) -> str:
+    """Return an error that a page has met as that page said it; its values may come from another's file."""
+    try:
+        return page.error_text(one.code, one.details)
+    except (KeyError, IndexError, ValueError):  # an older guide's error, with other values
+        return page.say("common.error.other", code=plain(one.code))
 
 
 def draw_check(page: Page, me: journal.Profile) -> None:

@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from components.frame import Page, plain
-from components.notebook_desk import now
+from components.kept import now
 from llmkit import journal
 
 _MADE = "_notebook_imported"

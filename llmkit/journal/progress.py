@@ -46,15 +46,22 @@ class Planned:
     changed_at: float
 
 
-def pass_by(profile: str, page: str, kind: Kind, name: str, now: datetime | None = None) -> bool:
-    """Write down that a step was ticked or a check passed; return whether it was new."""
+def pass_by(
+    profile: str, page: str, kind: Kind, name: str, now: datetime | None = None, *, counts: bool = True
+) -> bool:
+    """Write down that a step was ticked or a check passed; return whether it was new.
+
+    Args:
+        counts: whether it was done `now`, so that the day counts; else it was found done.
+    """
     when = moment(now)
     with transaction() as connection:
         added = connection.execute(
             "INSERT INTO progress VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (profile, page_slug(page), kind, line(name, most=60), when.timestamp()),
         )
-        count_day(connection, profile, when)
+        if counts:
+            count_day(connection, profile, when)
         return added.rowcount == 1
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from lessons import words
 from llmkit import journal
 from tests.pages.conftest import OpenPage, done, seen
+from tests.pages.failing import CutError
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +76,88 @@ def test_a_broken_file_is_said_and_set_aside(open_page: OpenPage, place: Path) -
     app.button(key="notebook_set_aside").click().run()
     assert not app.exception
     assert not app.error
+
+
+def upload(app: AppTest, key: str, file: bytes) -> AppTest:
+    next(one for one in app.file_uploader if one.key == key).upload("notes.zip", file, "application/zip")
+    return app.run()
+
+
+def someone_elses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[bytes, bytes]:
+    """Return a whole journal and a partner's file, both from another machine."""
+    with monkeypatch.context() as there:
+        there.setenv("LLMKIT_JOURNAL", str(tmp_path / "another"))
+        them = journal.make_profile("Mei").id
+        journal.add_note(them, "tokens", "from afar **bold**")
+        journal.pass_by(them, "tokens", "step", "do.cut")
+        return journal.export_all(them), journal.export_for_partner(them)
+
+
+def test_a_partner_comes_and_goes(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _, file = someone_elses(monkeypatch, tmp_path)
+    app = upload(open_page("notebook", lang="en"), "notebook_partner_file", file)
+    assert not app.exception
+    assert not app.error
+    (partner,) = journal.partners(journal.profiles()[0].id)
+    assert partner.name == "Mei"
+    assert "from afar **bold**" in seen(app)
+    assert not journal.notes(journal.profiles()[0].id)
+    app.button(key=f"notebook_leave_{partner.id}").click().run()
+    assert not app.exception
+    assert not journal.partners(journal.profiles()[0].id)
+
+
+def test_an_import_is_shown_done_and_undone(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, _ = someone_elses(monkeypatch, tmp_path)
+    me = journal.profiles()[0].id
+    app = upload(open_page("notebook", lang="en"), "notebook_import_file", file)
+    assert not app.exception
+    assert app.info
+    assert not journal.notes(me)
+    app.button(key="notebook_import_do").click().run()
+    assert [one.text for one in journal.notes(me)] == ["from afar **bold**"]
+    app.button(key="notebook_import_undo").click().run()
+    assert not app.exception
+    assert not journal.notes(me)
+
+
+def test_a_file_of_the_wrong_kind_is_refused(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole, _ = someone_elses(monkeypatch, tmp_path)
+    app = upload(open_page("notebook", lang="en"), "notebook_partner_file", whole)
+    assert not app.exception
+    assert "partner" in app.error[0].value
+    app = upload(open_page("notebook", lang="en"), "notebook_import_file", b"no ZIP")
+    assert not app.exception
+    assert app.error
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "dismissed"])
+def test_what_a_page_met_is_kept_or_not(open_page: OpenPage, keep: bool) -> None:
+    me = journal.profiles()[0].id
+    for _ in range(2):
+        met = journal.offer(me, CutError(box="*x*"), page="tokens", link="box=gpt2-starter&layer=2")
+    assert met is not None
+    app = open_page("notebook", lang="en")
+    assert not app.exception
+    assert words("en")("notebook.offer", n=2) in seen(app)
+    if keep:
+        app.text_input(key=f"notebook_mended_{met.id}").set_value("another box").run()
+        app.button(key=f"notebook_adopted_{met.id}").click().run()
+    else:
+        app.button(key=f"notebook_dismiss_{met.id}").click().run()
+    assert not app.exception
+    assert not journal.mistakes(me, "offered")
+    assert [one.mended for one in journal.mistakes(me)] == (["another box"] if keep else [])
+    assert ("another box" in seen(app)) is keep
+
+
+def test_a_note_leads_back_to_its_page_as_it_was(open_page: OpenPage) -> None:
+    me = journal.profiles()[0].id
+    journal.add_note(me, "tokens", "here", link="box=gpt2-starter&sentence=a+%26+b&layer=2")
+    app = open_page("notebook", lang="en")
+    (link,) = app.get("link_button")
+    assert link.proto.url == f"tokens?box=gpt2-starter&sentence=a+%26+b&layer=2&profile={me}"
