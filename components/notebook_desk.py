@@ -208,10 +208,11 @@ def draw_mistakes(page: Page, me: journal.Profile) -> None:
                 if text:
                     told = f"<b>{escape(page.say(f'notebook.mistake.{name}'))}</b> <bdi>{escape(text)}</bdi>"
                     st.html(f'<p class="nb-text">{told}</p>')
-            _lead_back(page, me, one.page, one.link)
-            if st.button(page.say("notebook.delete"), key=f"notebook_forget_{one.id}", type="tertiary"):
-                journal.delete_mistake(me.id, one.id)
-                st.rerun()
+            with st.container(horizontal=True, vertical_alignment="center"):
+                _lead_back(page, me, one.page, one.link)
+                if st.button(page.say("notebook.delete"), key=f"notebook_forget_{one.id}", type="tertiary"):
+                    journal.delete_mistake(me.id, one.id)
+                    st.rerun()
     with st.form("notebook_mistake", clear_on_submit=True, border=False):
         said = {
             name: st.text_input(page.say(f"notebook.mistake.{name}"), key=f"notebook_mistake_{name}")

@@ -38,7 +38,8 @@ def draw_partners(page: Page, me: journal.Profile) -> None:
         key="notebook_partner_give",
         on_click="ignore",
     )
-    given = st.file_uploader(page.say("notebook.partner.take"), type="zip", key="notebook_partner_file")
+    with st.expander(page.say("notebook.partner.take"), key="notebook_partner_take"):
+        given = st.file_uploader(page.say("notebook.zip"), type="zip", key="notebook_partner_file")
     if given is not None and st.session_state.get("_notebook_partner") != given.file_id:
         with page.guard():
             journal.keep_partner(me.id, given.getvalue(), now())
@@ -58,7 +59,8 @@ def draw_files(page: Page, me: journal.Profile) -> None:
                 page.say(f"notebook.export.{name}"), make, f"llm-notebook.{name}", mime, key=f"notebook_export_{name}"
             ):
                 page.tick("do.save")
-    given = st.file_uploader(page.say("notebook.import"), type="zip", key="notebook_import_file")
+    with st.expander(page.say("notebook.import"), key="notebook_import_take"):
+        given = st.file_uploader(page.say("notebook.zip"), type="zip", key="notebook_import_file")
     if given is not None and st.session_state.get(_MADE, {}).get("file") != given.file_id:
         with page.guard():
             shown = journal.read_import(me.id, given.getvalue())
