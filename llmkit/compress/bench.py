@@ -198,8 +198,9 @@ class _Bench:
         return self.rows()
 
     def rows(self) -> tuple[Row, ...]:
-        """The rows as far as they are."""
-        return tuple(self._row(entry) for entry in self.entries if entry.form_id in self.forms)
+        """The rows as far as they are, in the order that was asked for."""
+        entries = {entry.form_id: entry for entry in self.entries}
+        return tuple(self._row(entries[one]) for one in self.forms)
 
     def _alive(self) -> Iterator[_Entry]:
         return (entry for entry in self.entries if entry.missing is None)
