@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ORIGINAL = "torch-float32"
 USUAL = (ORIGINAL, "quanto-int8")
+PLANS = ("quick", "full")
 SHELVED = frozenset({"quanto", "torchao"})
 """Engines whose rounded weights can be written out as a box."""
 
@@ -51,12 +52,20 @@ def draw_bench(page: Page) -> None:
         with st.expander(page.say("quantise.bench.cannot", n=len(reasons))):
             for form_id, (code, values) in reasons.items():
                 _say_why(page, form_id, code, values)
+    plan = st.segmented_control(
+        page.say("quantise.bench.plan"),
+        PLANS,
+        default=PLANS[0],
+        required=True,
+        format_func=lambda one: page.say(f"quantise.bench.plan.{one}"),
+        key="quantise_plan",
+    )
     settings = {
         "box": bench.box_id,
         "fingerprint": engine.fingerprint(bench.box_id),
         "forms": forms,
         "prompt": bench.sentence,
-        "quick": True,
+        "quick": plan != "full",
     }
     made = draw_job(
         page, "bench", settings, label=page.say("quantise.bench.run"), key="quantise_bench", partial=_partial
@@ -159,9 +168,19 @@ def _draw_rows(page: Page, rows: Sequence[Row], badge: Badge) -> None:
         axis=axis,
         quality=f"{quality(smallest):.4g}",
     )
+    hints = [
+        page.say(
+            "quantise.bench.rate",
+            form=row["form"],
+            size=f"{row['size_bytes'] / MIB:.1f}",
+            quality=f"{quality(row):.4g}",
+            n=f"{speed(row) or 0:.0f}",
+        )
+        for row in measured
+    ]
     with page.shown(key="bench", badge=badge, alt=alt, data=table):
         chosen = st.plotly_chart(
-            _drawing(table, size=page.say("quantise.bench.size"), quality=axis),
+            _drawing(table, hints, size=page.say("quantise.bench.size"), quality=axis),
             key="quantise_points",
             alt=alt,
             on_select="rerun",
@@ -228,7 +247,7 @@ def _use(box_id: str) -> None:
     st.session_state["box"] = box_id
 
 
-def _drawing(table: pd.DataFrame, *, size: str, quality: str) -> go.Figure:
+def _drawing(table: pd.DataFrame, told: Sequence[str], *, size: str, quality: str) -> go.Figure:
     import plotly.graph_objects as go
 
     rates = table["tokens_s"].fillna(0).to_numpy(dtype=np.float32)
@@ -245,8 +264,8 @@ def _drawing(table: pd.DataFrame, *, size: str, quality: str) -> go.Figure:
                 "size": dots.astype(np.float32),
                 "color": [QUIET if form == ORIGINAL else ACCENT for form in table["form"]],
             },
-            customdata=rates,
-            hovertemplate="%{text}<br>%{x:.1f} MiB · %{y:.4g} · %{customdata:.0f} tokens/s<extra></extra>",
+            hovertext=[escape(one) for one in told],
+            hoverinfo="text",
         )
     )
     figure.update_layout(plotly_layout())

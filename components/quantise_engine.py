@@ -47,6 +47,7 @@ class Matrix:
 
     Args:
         corner: [rows, columns], at most ``ROWS`` by ``COLUMNS``. shape: of the whole matrix, outputs by inputs.
+        ranges: [1 + rows, 2], lowest and highest weight of the whole matrix, then of each whole row of the corner.
         counts: [BINS], how many of its weights lie where. most: its greatest |w|: the bins' end.
         pers: the group sizes that this matrix can have, largest first.
         costs: of the whole matrix, by bits, what shares a scale, and kind.
@@ -55,6 +56,7 @@ class Matrix:
     """
 
     corner: NDArray[np.float32]
+    ranges: NDArray[np.float32]
     shape: tuple[int, int]
     counts: NDArray[np.int64]
     most: float
@@ -83,6 +85,7 @@ class Matrix:
             "columns": self.corner.shape[1],
             "shape": list(self.shape),
             "corner": encode(self.corner),
+            "ranges": encode(self.ranges),
             "counts": encode((self.counts / max(int(self.counts.max()), 1)).astype(np.float32)),
             "most": self.most,
             "pers": list(self.pers),
@@ -116,7 +119,7 @@ def matrix(box_id: str, layer: int, name: str) -> Made[Matrix]:
 
 
 def text_of(lang: str, sentence: str) -> tuple[str, str]:
-    """The text that perplexity is measured on, and the box that it is from; the sentence itself where none is here."""
+    """Held-out text that perplexity is measured on, and the box that it is from; the sentence where none is here."""
     return _text(DATA[lang], sentence).value
 
 
@@ -162,9 +165,11 @@ def _matrix(box_id: str, fingerprint: str, layer: int, name: str) -> Matrix:
                 made = quantise(weights, Scheme(bits=bits, per=per, kind=kind))
                 costs[bits, per, kind] = cost(weights, made.weights)
     corner = np.ascontiguousarray(weights[:ROWS, :COLUMNS])
+    ends = [(weights.min(), weights.max()), *((row.min(), row.max()) for row in weights[:ROWS])]
     told = hashlib.blake2b(f"{box_id} {fingerprint} {layer} {name}".encode(), digest_size=8).hexdigest()
     return Matrix(
         corner=corner,
+        ranges=np.asarray(ends, dtype=np.float32),
         shape=(weights.shape[0], weights.shape[1]),
         counts=counts,
         most=most,
@@ -181,8 +186,12 @@ def _text(data: str, sentence: str) -> tuple[str, str]:
         rows = shelf.open_data(data).rows
     except shelf.ShelfError:
         return sentence[:TEXT_CHARACTERS], ""
+    from llmkit.tune.corpus import is_held_out
+
     text = ""
     for row in rows:
+        if not is_held_out(row.text):
+            continue
         text = f"{text}\n\n{row.text}".strip()
         if len(text) >= TEXT_CHARACTERS:
             break

@@ -2,8 +2,9 @@
 
 const toEven = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
-// weights: rows x columns. per: "tensor", "channel" or a group's size.
-function roundMatrix(weights, rows, columns, bits, per, symmetric) {
+// weights: rows x columns. per: "tensor", "channel" or a group's size. ranges: lowest and highest weight of the whole
+// matrix, then of each whole row: the corner shares its scales with what lies beyond it.
+function roundMatrix(weights, rows, columns, bits, per, symmetric, ranges) {
   const high = symmetric ? 2 ** (bits - 1) - 1 : 2 ** bits - 1, low = symmetric ? -high : 0;
   const size = per === "tensor" ? rows * columns : per === "channel" ? columns : per;
   const codes = new Int16Array(weights.length), back = new Float32Array(weights.length);
@@ -13,7 +14,11 @@ function roundMatrix(weights, rows, columns, bits, per, symmetric) {
     for (let from = row; from < row + stretch; from += size) {
       const to = Math.min(from + size, row + stretch);
       let top = 0, bottom = 0;
-      for (let at = from; at < to; at++) { top = Math.max(top, weights[at]); bottom = Math.min(bottom, weights[at]); }
+      if (typeof per === "string") {
+        const whole = per === "tensor" ? 0 : 2 * (1 + from / columns);
+        bottom = Math.min(ranges[whole], 0);
+        top = Math.max(ranges[whole + 1], 0);
+      } else for (let at = from; at < to; at++) { top = Math.max(top, weights[at]); bottom = Math.min(bottom, weights[at]); }
       const step = Math.fround((symmetric ? Math.max(top, -bottom) : top - bottom) / high) || 1;
       const nought = symmetric ? 0 : clamp(toEven(Math.fround(-bottom / step)), low, high);
       for (let at = from; at < to; at++) {
@@ -45,13 +50,13 @@ function buildQuantise(root) {
     facts, titles[0], make("div", {}, bars), legend, titles[1], make("div", {}, after), titles[2], make("div", {}, error), scaleNote, cell, hint);
   root.append(view);
 
-  let data = null, hooks = null, weights = null, counts = null, whole = null, made = null, touched = false;
+  let data = null, hooks = null, weights = null, counts = null, whole = null, ranges = null, made = null, touched = false;
   let bits = 4, per = 0, kind = 0, place = [0, 0], timer = 0, wide = 1, tall = 1;
   const at = () => place[0] * data.columns + place[1];
   const sizes = () => [...data.bits].sort((a, b) => b - a);
 
   function compute() {
-    made = roundMatrix(weights, data.rows, data.columns, bits, data.pers[per], kind === 0);
+    made = roundMatrix(weights, data.rows, data.columns, bits, data.pers[per], kind === 0, ranges);
     let square = 0, signal = 0, most = 0, sum = 0;
     weights.forEach((w, i) => {
       const gone = made.back[i] - w;
@@ -196,6 +201,7 @@ function buildQuantise(root) {
     weights = toFloats(data.corner);
     counts = toFloats(data.counts);
     whole = toFloats(data.whole);
+    ranges = toFloats(data.ranges);
     const words = data.words;
     bitsInput.max = data.bits.length - 1;
     perInput.max = data.pers.length - 1;

@@ -22,6 +22,7 @@ from lessons import LANGUAGES, words
 from llmkit import jobs, shelf
 from llmkit.compress.matrix import BITS, Scheme, cost, quantise
 from llmkit.compress.row import Row, Spread
+from llmkit.tune.corpus import is_held_out
 from tests.pages.conftest import OpenPage, done, seen
 
 BOX = "gpt2-starter"
@@ -73,6 +74,15 @@ def test_what_is_sent_are_the_costs_in_the_browsers_order() -> None:
     assert at.tolist() == pytest.approx([told.snr_db, told.max_abs, shown.bits_a_weight(3, 64, "asymmetric")], rel=1e-6)
     assert len(found.costs_frame(shown)) == len(shown.costs)
     assert sum(len(value) for value in sent.values() if isinstance(value, str)) < 100_000
+
+
+@pytest.mark.parametrize("lang", list(LANGUAGES))
+def test_perplexity_is_measured_on_held_out_rows(lang: str) -> None:
+    text, data = found.text_of(lang, "a sentence")
+    assert data == found.DATA[lang]
+    assert len(text) == found.TEXT_CHARACTERS
+    learned = [row.text for row in shelf.open_data(data).rows if not is_held_out(row.text)]
+    assert not [row for row in text.split("\n\n")[:-1] if row in learned]
 
 
 @pytest.mark.registry
