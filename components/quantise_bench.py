@@ -244,7 +244,7 @@ def _draw_shelf(page: Page, forms: Sequence[str]) -> None:
 
 def _use(box_id: str) -> None:
     """Lay the new box on the workbench: it opens on every page."""
-    st.session_state["box"] = box_id
+    st.session_state["_workbench_fill"] = {"box": box_id}
 
 
 def _drawing(table: pd.DataFrame, told: Sequence[str], *, size: str, quality: str) -> go.Figure:
