@@ -3,8 +3,8 @@
     python -m benchmarks.serve [--box smollm2-135m-instruct] [--forms torch-float32 genai-int8 genai-int4 onnx-int4]
                                [--clients 1 16] [--rounds 3] [--tokens 32]
 
-Baseline: a synchronous endpoint that calls ``transformers.pipeline("text-generation")``, float32, behind uvicorn: its
-own process, this file with ``--naive``. Ours: ``llmkit.serve`` in a process of its own, a form each. The same weights,
+Baseline: a synchronous endpoint that calls ``transformers.pipeline("text-generation")``, float32, behind uvicorn:
+``benchmarks/serve_naive.py``, its own process. Ours: ``llmkit.serve``, a process for each form. The same weights,
 prompts and number of tokens at most, greedy; the servers take turns, and whoever is not asked does nothing. Forms that
 were not made yet are made first. ``--clients`` threads ask at the same time, each its own prompts one after the other.
 Tokens a second: those that were written, as the tokenizer of the box counts the texts, over the time from the first
@@ -35,35 +35,6 @@ NAIVE = "naive"
 DATA = {"gpt2-starter": "reviews-zh-tw"}
 
 
-def naive(folder: str, port: int) -> None:
-    """What a user would write: a model, a pipeline, an endpoint."""
-    import torch
-    import uvicorn
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-    from transformers import AutoTokenizer, pipeline
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    pipe = pipeline("text-generation", model=folder, tokenizer=tokenizer, dtype=torch.float32)
-    app = FastAPI()
-
-    class Asked(BaseModel):
-        prompt: str
-        max_tokens: int = 16
-
-    @app.get("/ready")
-    def ready() -> dict[str, str]:
-        return {"status": "ready"}
-
-    @app.post("/v1/completions")
-    def completions(asked: Asked) -> dict[str, Any]:
-        made = pipe(asked.prompt, max_new_tokens=asked.max_tokens, do_sample=False, return_full_text=False)
-        return {"choices": [{"text": made[0]["generated_text"]}]}
-
-    globals().update(Asked=Asked)  # FastAPI reads the annotation, which is text here
-    uvicorn.run(app, port=port, log_level="warning")
-
-
 class Servers:
     """All servers, each in a process of its own."""
 
@@ -79,7 +50,7 @@ class Servers:
             port = listening.getsockname()[1]
             listening.close()
             folder = str(shelf.locate(self.box_id))
-            command = [sys.executable, "-m", "benchmarks.serve", "--naive", folder, "--port", str(port)]
+            command = [sys.executable, "-m", "benchmarks.serve_naive", folder, str(port)]
             child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             started.callback(child.wait)
             started.callback(child.kill)
@@ -206,12 +177,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=32, help="of each answer, at most")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--naive", help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.naive:
-        naive(asked.naive, asked.port)
-        return
     for row in compare(asked):
         if asked.json:
             print(json.dumps(row), flush=True)
