@@ -325,6 +325,21 @@ STEPS = (
         do=("do.round", "do.point", "do.head", "do.bench"),
     ),
     Step(
+        number="3-5",
+        slug="deploy",
+        script="pages/strengthen/deploy.py",
+        chapter="strengthen",
+        pictogram="network",
+        minutes=30,
+        parts=(
+            Part(key="part.box", number="350-01", count=1),
+            Part(key="part.server", number="350-02"),
+            Part(key="part.request", number="350-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.start", "do.ask", "do.probe"),
+    ),
+    Step(
         number="5-3",
         slug="notebook",
         script="pages/upkeep/notebook.py",

@@ -71,7 +71,7 @@ def _key(path: Path | None) -> str | None:
 
 
 def _make(box: str, form: str) -> None:
-    """Make a form that is not here yet."""
+    """Make a form of the box that is not here yet."""
     if form == "torch-float32":
         return
     from llmkit.compress import made

@@ -141,7 +141,7 @@ _computing = threading.Lock()
 
 
 def open_engine(box_id: str, form_id: str = FLOAT32, *, max_rows: int = 16) -> Engine:
-    """Open a box in one of its forms, ready to answer.
+    """Open a box in one of its forms, ready to answer requests.
 
     Args:
         box_id: a box on this machine. form_id: one of ``llmkit.compress.FORMS``, made before.

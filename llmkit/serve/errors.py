@@ -14,6 +14,8 @@ Code = Literal[
     "deployment_failed",
     "deployment_silent",
     "key_unreadable",
+    "box_broken",
+    "box_unsupported",
 ]
 
 
@@ -24,7 +26,8 @@ class ServeError(Exception):
         code: ``port_in_use`` (another program answers there), ``port_forbidden`` (the system keeps it for others),
             ``host_unknown`` (no address of this machine), ``deployment_unknown``, ``deployment_active`` (it runs, so
             it cannot be forgotten), ``deployment_failed`` (its process ended by itself), ``deployment_silent`` (it
-            did not answer), ``key_unreadable`` (the key's file holds none).
+            did not answer), ``key_unreadable`` (the key's file holds none), ``box_broken`` and ``box_unsupported`` (a
+            glance at the box's files tells that no server can open it).
         values: what the sentence names (``host``, ``port``, ``deployment``, ``detail``).
     """
 

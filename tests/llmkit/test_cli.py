@@ -23,6 +23,7 @@ from llmkit import reference, shelf
 from llmkit.cli import app
 from llmkit.cli.errors import SENTENCES, as_data, plain, sentence
 from llmkit.cli.output import print_json
+from llmkit.compress import errors as compress_errors
 from llmkit.jobs import job as job_errors
 from llmkit.reference import errors as reference_errors
 from llmkit.serve import errors as serve_errors
@@ -380,11 +381,11 @@ def test_pretrain_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:
 
 
 def test_every_code_has_a_sentence() -> None:
-    rooms = (shelf_errors, reference_errors, token_errors, trace_errors, job_errors, serve_errors)
+    rooms = (shelf_errors, reference_errors, token_errors, trace_errors, job_errors, serve_errors, compress_errors)
     codes = {code for room in rooms for code in get_args(room.Code)}
     assert codes == set(SENTENCES)
     values = dict(box="b", detail="d", tokens=3, limit=2, argument="b", job="j", path="p", version=2, known=1)
-    values |= dict(host="h", port=1, deployment="x")
+    values |= dict(host="h", port=1, deployment="x", form="f")
     assert all("{" not in text.format(**values) for text in SENTENCES.values())
 
 

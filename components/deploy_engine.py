@@ -1,0 +1,159 @@
+"""What the deploy page does and knows: deployments of this machine, how each is, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from components import engine
+from components.workbench import Workbench
+from llmkit import shelf
+from llmkit.serve import ask, process
+from llmkit.serve.deployment import ALIVE, Deployment
+
+FLOAT32 = "torch-float32"
+MOST_ALIVE = 4
+"""Servers that a page starts beside one another: each holds its box in memory."""
+
+PORTS = (1, 65_535)
+LOG_LINES = 12
+PROBE_TOKENS = 8
+FIRST_TOKENS = 24
+
+_KEYS = "_deploy_keys"
+
+
+class DeployError(Exception):
+    """The page cannot do what was asked.
+
+    Args:
+        code: ``deploy_too_many`` (so many servers run already), ``deploy_not_ready`` (no server answers yet).
+        values: what the sentence names.
+    """
+
+    def __init__(self, code: str, **values: object) -> None:
+        super().__init__(f"{code}: {values}")
+        self.code, self.values = code, values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A deployment as the page sees it at a moment.
+
+    Args:
+        deployment: with its state. figures: what it counts; empty where it is silent. can: what it can be asked for.
+    """
+
+    deployment: Deployment
+    figures: dict[str, float]
+    can: tuple[str, ...]
+
+
+def forms_here(bench: Workbench) -> tuple[str, ...]:
+    """Return the forms in which the workbench's box can be deployed at once; the plain one always."""
+    from llmkit.compress import made
+
+    return tuple(dict.fromkeys((FLOAT32, *made.forms_here(bench.box_id))))
+
+
+def require_whole(bench: Workbench) -> None:
+    """Make sure that the workbench's box can be deployed, without opening it.
+
+    Raises:
+        ServeError, ShelfError, TokenizerError: it cannot.
+    """
+    _require_whole(bench.box_id, engine.fingerprint(bench.box_id))
+
+
+@engine.remembered(max_entries=16)
+def _require_whole(box_id: str, fingerprint: str) -> bool:
+    from llmkit.serve.whole import require_whole
+
+    require_whole(box_id)
+    return True
+
+
+def box_folder(bench: Workbench) -> Path:
+    """Return where the workbench's box lies."""
+    return shelf.locate(bench.box_id) or shelf.folder_of(bench.box_id)
+
+
+def start(bench: Workbench, form: str, *, port: int | None, key: str, stays: bool, everyone: bool) -> Deployment:
+    """Put the workbench's box in its place.
+
+    Raises:
+        DeployError: ``deploy_too_many``. ServeError, ShelfError: it cannot be started.
+    """
+    running = [one for one in process.deployments() if one.alive]
+    if len(running) >= MOST_ALIVE:
+        raise DeployError("deploy_too_many", n=len(running))
+    host = "0.0.0.0" if everyone else "127.0.0.1"
+    made = process.start(bench.box_id, form, host=host, port=port, key=key or None, stays=stays)
+    if key:
+        _keys()[made.id] = key
+    return made
+
+
+def look() -> tuple[Seen, ...]:
+    """Return every deployment of this machine as it is now."""
+    process.attend()
+    return tuple(look_at(one) for one in process.deployments())
+
+
+def look_at(deployment: Deployment) -> Seen:
+    """Return how one deployment is."""
+    if deployment.state not in ALIVE:
+        return Seen(deployment=deployment, figures={}, can=())
+    can = ask.can(deployment.address) if deployment.state == "ready" else ()
+    return Seen(deployment=deployment, figures=ask.figures(deployment.address) if can else {}, can=can)
+
+
+def first_answer(deployment: Deployment, text: str, can: tuple[str, ...]) -> ask.Asked:
+    """Send the first request that this box can answer: a text to go on with, or one to turn into a vector.
+
+    Raises:
+        ServeError: ``deployment_silent``.
+    """
+    key = key_of(deployment)
+    if "completions" in can:
+        asked = {"prompt": text, "max_tokens": FIRST_TOKENS, "temperature": 0}
+        return ask.post(deployment.address, "/v1/completions", asked, key=key)
+    return ask.post(deployment.address, "/v1/embeddings", {"input": text}, key=key)
+
+
+def probe_too_long(deployment: Deployment, can: tuple[str, ...]) -> ask.Asked:
+    """Send a text that no box here can hold: the server itself says how long that is.
+
+    Raises:
+        ServeError: ``deployment_silent``.
+    """
+    text = "word " * LONG_WORDS
+    path, data = ("/v1/completions", {"prompt": text}) if "completions" in can else ("/v1/embeddings", {"input": text})
+    return ask.post(deployment.address, path, data, key=key_of(deployment))
+
+
+LONG_WORDS = 150_000
+"""More tokens than any box's context here, and fewer bytes than the server takes."""
+
+
+def key_of(deployment: Deployment) -> str | None:
+    """Return the key that this session has given for a deployment; nobody else's is known."""
+    return _keys().get(deployment.id)
+
+
+def keep_key(deployment: Deployment, key: str) -> None:
+    """Remember a key for this session."""
+    _keys()[deployment.id] = key
+
+
+def log_tail(deployment: Deployment) -> str:
+    """Return the last lines that the server has written."""
+    lines = process.log(deployment.id).splitlines()
+    return "\n".join(line[:300] for line in lines[-LOG_LINES:])
+
+
+def _keys() -> dict[str, str]:
+    keys: dict[str, str] = st.session_state.setdefault(_KEYS, {})
+    return keys
