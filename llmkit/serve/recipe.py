@@ -87,9 +87,7 @@ def steps(folder: Path) -> str:
 
 def command(box_id: str, form_id: str) -> str:
     """What starts the same server in a shell; the key, if any, stands in a variable."""
-    return (
-        f"python -m llmkit serve {shlex.quote(box_id)} --form {form_id} --port {CONTAINER_PORT}"
-    )
+    return f"python -m llmkit serve {shlex.quote(box_id)} --form {form_id} --port {CONTAINER_PORT}"
 
 
 def curl(one: Deployment) -> str:
