@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
+import psutil
 
 from llmkit import shelf
 from llmkit.compress import made
@@ -67,6 +69,7 @@ class Servers:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{address}/ready").status_code == 200:
                     self.addresses[name] = address
+                    print(f"{name} is ready", file=sys.stderr, flush=True)
                     return
             time.sleep(0.1)
         raise SystemExit(f"{name} is not ready after 120 s")
@@ -131,7 +134,8 @@ def compare(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     tokenizer, prompts = Tokenizer.from_folder(folder), prompts_of(asked.box)
     with Servers(asked.box, forms).running() as addresses:
         for name, address in addresses.items():
-            play(address, None if name == NAIVE else asked.box, prompts[:2], 2, 8)  # warm up
+            took, _ = play(address, None if name == NAIVE else asked.box, prompts[:2], 2, 8)
+            print(f"{name} is warm after {took:.1f} s", file=sys.stderr, flush=True)
         for clients in asked.clients:
             rates: dict[str, list[float]] = {name: [] for name in addresses}
             same: dict[str, list[bool]] = {name: [] for name in addresses}
@@ -142,8 +146,11 @@ def compare(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 said = {}
                 for name in order:
                     model = None if name == NAIVE else asked.box
+                    wait_until_quiet()
                     took, said[name] = play(addresses[name], model, chosen, clients, asked.tokens)
                     rates[name].append(sum(map(tokenizer_count(tokenizer), said[name])) / took)
+                    told = f"round {number + 1}, {clients} clients, {name}: {rates[name][-1]:.1f} tokens/s"
+                    print(told, file=sys.stderr, flush=True)
                 for name, texts in said.items():
                     same[name] += [a == b for a, b in zip(texts, said[NAIVE], strict=True)]
             for name in addresses:
@@ -156,6 +163,14 @@ def compare(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     "ratio": _spread(ratios),
                     "same": round(statistics.mean(same[name]), 3),
                 }
+
+
+def wait_until_quiet() -> None:
+    """Wait, for a while, until other programs leave the cores alone: OpenMP's threads wait for one another."""
+    for _ in range(20):
+        if psutil.cpu_percent(0.5) < 15:
+            return
+    print("the machine is busy with something else", file=sys.stderr, flush=True)
 
 
 def tokenizer_count(tokenizer: Tokenizer) -> Any:
@@ -178,6 +193,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32, help="of each answer, at most")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end, too
     for row in compare(asked):
         if asked.json:
             print(json.dumps(row), flush=True)

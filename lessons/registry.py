@@ -340,6 +340,21 @@ STEPS = (
         do=("do.start", "do.ask", "do.probe"),
     ),
     Step(
+        number="3-6",
+        slug="socket",
+        script="pages/strengthen/socket.py",
+        chapter="strengthen",
+        pictogram="connector",
+        minutes=30,
+        parts=(
+            Part(key="part.request", number="360-01"),
+            Part(key="part.test", number="360-02"),
+            Part(key="part.user", number="360-03"),
+        ),
+        tools=("clock", "computer", "network"),
+        do=("do.send", "do.wrong", "do.smoke", "do.load"),
+    ),
+    Step(
         number="5-3",
         slug="notebook",
         script="pages/upkeep/notebook.py",

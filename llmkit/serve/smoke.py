@@ -18,7 +18,9 @@ MOST_BYTES = 2_000_000
 
 MOST_CHECKS = 50
 MOST_NAME = 60
-MISMATCH = ("status", "field", "contains", "slow")
+PROMPT = "The movie was"
+"""What the usual test sends."""
+
 MOST_WORDS = 150_000
 """Words of the text that is too long: it has to fit into what a server reads at all."""
 
@@ -64,7 +66,7 @@ def usual(model: str, *, can: Collection[str], context_length: int, has_key: boo
         model: its name. can: what ``/ready`` says that it can do. context_length: tokens of its context.
         has_key: whether it wants a key; one that wants none refuses none.
     """
-    prompt = "The movie was"
+    prompt = PROMPT
     main: Ask = "completion" if "completions" in can else "embeddings"
     asked = writing(main, prompt, model=model, max_tokens=8) if main == "completion" else _vector(prompt, model)
     checks = [
