@@ -11,7 +11,10 @@ from components import engine
 from components.workbench import Workbench
 from llmkit import shelf
 from llmkit.serve import ask, process
+from llmkit.serve.client import Client
 from llmkit.serve.deployment import ALIVE, Deployment
+from llmkit.serve.reply import Reply
+from llmkit.serve.request import Ask, Request, request_for
 
 FLOAT32 = "torch-float32"
 MOST_ALIVE = 4
@@ -19,7 +22,6 @@ MOST_ALIVE = 4
 
 PORTS = (1, 65_535)
 LOG_LINES = 12
-PROBE_TOKENS = 8
 FIRST_TOKENS = 24
 
 _KEYS = "_deploy_keys"
@@ -110,28 +112,20 @@ def look_at(deployment: Deployment) -> Seen:
     return Seen(deployment=deployment, figures=ask.figures(deployment.address) if can else {}, can=can)
 
 
-def first_answer(deployment: Deployment, text: str, can: tuple[str, ...]) -> ask.Asked:
-    """Send the first request that this box can answer: a text to go on with, or one to turn into a vector.
-
-    Raises:
-        ServeError: ``deployment_silent``.
-    """
-    key = key_of(deployment)
-    if "completions" in can:
-        asked = {"prompt": text, "max_tokens": FIRST_TOKENS, "temperature": 0}
-        return ask.post(deployment.address, "/v1/completions", asked, key=key)
-    return ask.post(deployment.address, "/v1/embeddings", {"input": text}, key=key)
+def first_answer(deployment: Deployment, text: str, can: tuple[str, ...]) -> tuple[Request, Reply]:
+    """Send the first request that this box can answer: a text to go on with, or one to turn into a vector."""
+    return _send(deployment, text, can)
 
 
-def probe_too_long(deployment: Deployment, can: tuple[str, ...]) -> ask.Asked:
-    """Send a text that no box here can hold: the server itself says how long that is.
+def probe_too_long(deployment: Deployment, can: tuple[str, ...]) -> Reply:
+    """Send a text that no box here can hold: the server itself says how long that is."""
+    return _send(deployment, "word " * LONG_WORDS, can)[1]
 
-    Raises:
-        ServeError: ``deployment_silent``.
-    """
-    text = "word " * LONG_WORDS
-    path, data = ("/v1/completions", {"prompt": text}) if "completions" in can else ("/v1/embeddings", {"input": text})
-    return ask.post(deployment.address, path, data, key=key_of(deployment))
+
+def _send(deployment: Deployment, text: str, can: tuple[str, ...]) -> tuple[Request, Reply]:
+    ask_for: Ask = "completion" if "completions" in can else "embeddings"
+    request = request_for(ask_for, text, model=deployment.box, max_tokens=FIRST_TOKENS)
+    return request, Client(deployment.address, key=key_of(deployment)).send(request)
 
 
 LONG_WORDS = 150_000

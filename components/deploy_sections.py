@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 
 import pandas as pd
@@ -12,11 +14,12 @@ from components import pictograms
 from components.badge import Badge
 from components.deploy_engine import Seen
 from components.figure import draw_note
-from components.frame import Page, Verdict, section
+from components.frame import Page, Verdict, plain, section
 from components.theme import own_style
 from llmkit.serve import process
 from llmkit.serve.deployment import Deployment
 from llmkit.serve.errors import ServeError
+from llmkit.serve.reply import Reply
 
 POLL_S = 1.0
 MOVING = ("starting", "loading", "stopping")
@@ -192,12 +195,10 @@ class _FailedError(Exception):
         self.code, self.values = str(error.get("code", "deployment_failed")), dict(error.get("values", {}))
 
 
-def _end(deployment_id: str, how: object) -> None:
+def _end(deployment_id: str, how: Callable[[str], object]) -> None:
     """Stop or forget a deployment; one that is gone already is gone."""
-    try:
-        (process.stop if how is process.stop else process.forget)(deployment_id)
-    except ServeError:
-        return
+    with suppress(ServeError):
+        how(deployment_id)
 
 
 @section
@@ -220,28 +221,28 @@ def draw_first(page: Page, seen: Seen | None) -> None:
     if kept is None or kept[:2] != (one.id, text):
         draw_note(page.say("deploy.first.ready", sentence=text[:80]))
         return
-    answer = kept[2]
-    if answer.error:
-        if answer.status == HTTP_UNAUTHORISED:
+    request, reply = kept[2]
+    if not reply.ok:
+        if reply.status == HTTP_UNAUTHORISED:
             found.keep_key(one, "")
-        st.error(page.say("deploy.first.error", status=answer.status, code=answer.error))
+        st.error(page.say("deploy.first.error", status=reply.status or "–", code=plain(reply.error)))
         return
-    _draw_answer(page, text, answer.path, answer.body, answer.ms)
+    _draw_answer(page, text, request.path, reply)
     page.tick("do.ask")
 
 
 HTTP_UNAUTHORISED = 401
 
 
-def _draw_answer(page: Page, text: str, path: str, body: dict[str, object], ms: float) -> None:
+def _draw_answer(page: Page, text: str, path: str, reply: Reply) -> None:
     """Draw the first answer: the text gone on with, or the first numbers of its vector."""
-    table: pd.DataFrame
+    ms = reply.latency_ms
     if path.endswith("completions"):
-        said = str(body["choices"][0]["text"])  # type: ignore[index]
-        table = pd.DataFrame([{"prompt": text, "text": said, "ms": ms, **body["usage"]}])  # type: ignore[dict-item]
+        said = reply.text
+        table = pd.DataFrame([{"prompt": text, "text": said, "ms": ms, **reply.data["usage"]}])
         html = f'<p class="place-answer">{escape(text)}<mark>{escape(said)}</mark></p>'
     else:
-        vector = body["data"][0]["embedding"]  # type: ignore[index]
+        vector = reply.data["data"][0]["embedding"]
         said = ", ".join(f"{one:.3f}" for one in vector[:8]) + " …"
         table = pd.DataFrame({"dimension": range(len(vector)), "value": vector})
         html = f'<p class="place-answer">{escape(text)} → <mark>{escape(said)}</mark></p>'
@@ -292,14 +293,16 @@ def draw_check(page: Page, seen: Seen | None) -> None:
     def run() -> Verdict:
         if seen is None or not seen.can:
             raise found.DeployError("deploy_not_ready")
-        answer = found.probe_too_long(seen.deployment, seen.can)
+        reply = found.probe_too_long(seen.deployment, seen.can)
         page.tick("do.probe")
-        error = answer.body.get("error")
-        told = str(error.get("message", "")) if isinstance(error, dict) else ""
-        status = str(answer.status)
-        words = f"{found.LONG_WORDS:,}"
-        because = page.say("deploy.check.because", words=words, status=status, message=told, ms=f"{answer.ms:,.0f}")
-        return Verdict(answer=status if int(status) in STATUSES else "other", explanation=because)
+        because = page.say(
+            "deploy.check.because",
+            words=f"{found.LONG_WORDS:,}",
+            status=reply.status or reply.error,
+            message=plain(reply.message),
+            ms=f"{reply.latency_ms:,.0f}",
+        )
+        return Verdict(answer=str(reply.status) if reply.status in STATUSES else "other", explanation=because)
 
     options = {str(status): page.say(f"deploy.check.{status}") for status in STATUSES}
     options["other"] = page.say("deploy.check.other")

@@ -56,11 +56,11 @@ def draw_profile(page: Page) -> journal.Profile | None:
 def _offer_ways_out(page: Page, error: journal.JournalError) -> None:
     with page.guard():
         raise error
-    kept = journal.backups()
+    copies = journal.backups()
     with st.container(horizontal=True):
-        if kept and st.button(page.say("notebook.restore", name=plain(kept[0].stem)), key="notebook_restore"):
+        if copies and st.button(page.say("notebook.restore", name=plain(copies[0].stem)), key="notebook_restore"):
             with page.guard():
-                journal.restore(kept[0])
+                journal.restore(copies[0])
                 st.rerun()
         if st.button(page.say("notebook.set_aside"), key="notebook_set_aside"):
             with page.guard():
@@ -96,7 +96,7 @@ def draw_days(page: Page, me: journal.Profile) -> None:
             st.download_button(
                 page.say("notebook.ics"),
                 journal.daily_event(
-                    *(me,),
+                    me,
                     title=page.say("common.app"),
                     details=page.say("notebook.lead"),
                     address=st.context.url or "",

@@ -134,12 +134,7 @@ def smaller_and_slower(rows: Sequence[Row]) -> Row | None:
 
 def _say_why(page: Page, form_id: str, code: str, values: Mapping[str, Any]) -> None:
     """Say why a form cannot run here."""
-    key = f"common.error.{code}"
-    if key in page.bench.say:
-        told = page.say(key, **{name: plain(value) for name, value in values.items()})
-    else:
-        told = page.say("common.error.other", code=code)
-    st.caption(f"**{form_id}** · {told}")
+    st.caption(f"**{form_id}** · {page.error_text(code, values)}")
 
 
 def _partial(told: Any) -> None:

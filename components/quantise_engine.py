@@ -14,6 +14,7 @@ from components import engine
 from components.attention_engine import encode
 from components.engine import Made
 from llmkit import shelf
+from llmkit.compress.held_out import TEXTS
 from llmkit.compress.matrix import (
     BITS,
     Cost,
@@ -38,7 +39,6 @@ PERS: tuple[Per, ...] = ("tensor", "channel", 256, 128, 64, 32, 16)
 START: tuple[int, Per, Kind] = (4, "channel", "symmetric")
 HEAD_BITS = (8, 4)
 TEXT_CHARACTERS = 1_500
-DATA = {"en": "reviews-en", "zh-TW": "reviews-zh-tw"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,11 +97,7 @@ class Matrix:
 def matrices(box_id: str) -> tuple[str, ...]:
     """The weight matrices that every layer of a box has, in the order in which a text passes them."""
     layers = engine.open_box(box_id).model.layers
-    return tuple(
-        name.removesuffix(".weight")
-        for name, weight in layers[0].named_parameters()
-        if weight.ndim == len(("outputs", "inputs"))
-    )
+    return tuple(name.removesuffix(".weight") for name, weight in layers[0].named_parameters() if weight.ndim == 2)
 
 
 def n_layers(box_id: str) -> int:
@@ -120,7 +116,7 @@ def matrix(box_id: str, layer: int, name: str) -> Made[Matrix]:
 
 def text_of(lang: str, sentence: str) -> tuple[str, str]:
     """Held-out text that perplexity is measured on, and the box that it is from; the sentence where none is here."""
-    return _text(DATA[lang], sentence).value
+    return _text(TEXTS[lang], sentence).value
 
 
 def head_settings(box_id: str, lang: str, sentence: str, bits: int) -> dict[str, Any]:

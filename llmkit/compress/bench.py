@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -282,7 +282,10 @@ class _Bench:
             path = str(Path(place) / "original.npy")
             parts = [self.windows[n : n + 4] for n in range(0, len(self.windows), 4)]
             for part in parts:
-                self.entries[0].ask("original", ids=part, path=path)
+                try:
+                    self.entries[0].ask("original", ids=part, path=path)
+                except _ChildError as error:  # nothing is left to compare with
+                    self._raise_original(error.row)
                 for entry in self._alive():
                     self._try(entry, "comparing", partial(self._judge_one, part=part, path=path))
                     self.done -= 1 - 1 / len(parts)
@@ -297,7 +300,7 @@ class _Bench:
             ids = entry.ask("write", ids=self.prompt_ids, steps=self.plan.text_tokens, stops=stops)
             entry.text = self.tokenizer.decode([token for token in ids if token not in stops])
 
-    def _raise_original(self, missing: dict[str, Any]) -> None:
+    def _raise_original(self, missing: dict[str, Any]) -> NoReturn:
         raise FormError(missing["code"], **{"form": ORIGINAL, "box": self.box_id, "detail": "", **missing["values"]})
 
     def _row(self, entry: _Entry) -> Row:

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from components import deploy_engine
 from lessons import registry, words
-from llmkit.serve import ask, process, recipe
+from llmkit.serve import process, recipe
 from tests.llmkit.random_box import random_box
 from tests.llmkit.serve_boxes import is_ready, wait_for
 from tests.pages.conftest import OpenPage, done, seen
@@ -58,13 +59,13 @@ def test_a_box_is_deployed_asked_and_stopped(open_page: OpenPage, deploy: None, 
     assert one.address in seen(app)
 
     app.button(key="deploy_ask").click().run()
-    direct = ask.post(
-        one.address,
-        "/v1/completions",
-        {"prompt": SENTENCE, "max_tokens": deploy_engine.FIRST_TOKENS, "temperature": 0},
-        key="a-key",
+    answer = httpx.post(
+        f"{one.address}/v1/completions",
+        json={"prompt": SENTENCE, "max_tokens": deploy_engine.FIRST_TOKENS, "temperature": 0},
+        headers={"Authorization": "Bearer a-key"},
+        trust_env=False,
     )
-    assert direct.body["choices"][0]["text"] in seen(app)
+    assert answer.json()["choices"][0]["text"] in seen(app)
 
     app.radio(key="guess_deploy_too_long").set_value("200").run()
     app.button(key="run_deploy_too_long").click().run()

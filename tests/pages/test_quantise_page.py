@@ -82,7 +82,7 @@ def test_what_is_sent_are_the_costs_in_the_browsers_order() -> None:
 @pytest.mark.parametrize("lang", list(LANGUAGES))
 def test_perplexity_is_measured_on_held_out_rows(lang: str) -> None:
     text, data = found.text_of(lang, "a sentence")
-    assert data == found.DATA[lang]
+    assert data == found.TEXTS[lang]
     assert len(text) == found.TEXT_CHARACTERS
     learned = [row.text for row in shelf.open_data(data).rows if not is_held_out(row.text)]
     assert not [row for row in text.split("\n\n")[:-1] if row in learned]
