@@ -112,6 +112,15 @@ def look_at(deployment: Deployment) -> Seen:
     return Seen(deployment=deployment, figures=ask.figures(deployment.address) if can else {}, can=can)
 
 
+def beginning(sentence: str) -> str:
+    """Return the first half of a sentence: a whole one may be all that a model has to say.
+
+    >>> beginning("The movie was good.")
+    'The movie'
+    """
+    return sentence[: (len(sentence) + 1) // 2].rstrip()
+
+
 def first_answer(deployment: Deployment, text: str, can: tuple[str, ...]) -> tuple[Request, Reply]:
     """Send the first request that this box can answer: a text to go on with, or one to turn into a vector."""
     return _send(deployment, text, can)

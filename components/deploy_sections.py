@@ -95,9 +95,16 @@ def draw_running(page: Page) -> Seen | None:
             now = found.look() if moving else seen
             if _states(now) != states:  # what stands below depends on it
                 st.rerun()
-            _draw_picture(page, _choose(now))
+            first = _choose(now)
+            _draw_picture(page, first)
+            ended = [one for one in now if not one.deployment.alive and one is not first]
             for one in now:
-                _draw_one(page, one)
+                if one not in ended:
+                    _draw_one(page, one)
+            if ended:
+                with st.expander(page.say("deploy.ended", n=len(ended)), key="deploy_ended"):
+                    for one in ended:
+                        _draw_one(page, one)
 
     watch()
     if chosen is not None:
@@ -214,7 +221,7 @@ def draw_first(page: Page, seen: Seen | None) -> None:
         if not given:
             return
         found.keep_key(one, given.strip())
-    text = page.bench.sentence
+    text = found.beginning(page.bench.sentence)
     if st.button(page.say("deploy.first.ask"), key="deploy_ask", type="primary"):
         st.session_state[_ANSWER] = (one.id, text, found.first_answer(one, text, seen.can))
     kept = st.session_state.get(_ANSWER)

@@ -146,15 +146,6 @@ def other_key(address: str) -> str | None:
     return cast("str | None", st.session_state.get(_OTHER_KEYS, {}).get(address))
 
 
-def beginning(sentence: str) -> str:
-    """Return the first half of a sentence: a whole one may be all that a model has to say.
-
-    >>> beginning("The movie was good.")
-    'The movie'
-    """
-    return sentence[: (len(sentence) + 1) // 2].rstrip()
-
-
 def wrong_request(name: str, target: Target) -> Request:
     """Return one of the wrong requests, as it is sent to this server."""
     ask = target.asks[0]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from components import deploy_engine
 from components import socket_engine as found
 from components.badge import Badge
 from components.figure import draw_note
@@ -39,7 +40,7 @@ def settings_of(page: Page, target: Target, seconds: int) -> dict[str, Any]:
     ask = target.asks[0]
     stream = ask in ("completion", "chat")
     request = request_for(
-        ask, found.beginning(page.bench.sentence), model=target.model, max_tokens=TOKENS, stream=stream
+        ask, deploy_engine.beginning(page.bench.sentence), model=target.model, max_tokens=TOKENS, stream=stream
     )
     return {
         "address": target.address,

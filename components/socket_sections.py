@@ -194,7 +194,7 @@ def _settings(page: Page, target: Target) -> Request:
         stream = st.toggle(page.say("socket.send.stream"), True, key="socket_stream", disabled=not writes)
     text = st.text_area(
         page.say("socket.send.text"),
-        found.beginning(page.bench.sentence),
+        deploy_engine.beginning(page.bench.sentence),
         key="socket_text",
         max_chars=PROMPT_CHARACTERS,
         persist_state="session",

@@ -61,7 +61,7 @@ def test_a_box_is_deployed_asked_and_stopped(open_page: OpenPage, deploy: None, 
     app.button(key="deploy_ask").click().run()
     answer = httpx.post(
         f"{one.address}/v1/completions",
-        json={"prompt": SENTENCE, "max_tokens": deploy_engine.FIRST_TOKENS, "temperature": 0},
+        json={"prompt": deploy_engine.beginning(SENTENCE), "max_tokens": deploy_engine.FIRST_TOKENS, "temperature": 0},
         headers={"Authorization": "Bearer a-key"},
         trust_env=False,
     )
