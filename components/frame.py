@@ -178,7 +178,7 @@ class Page:
 
     def _state(self, name: str) -> dict[str, Any]:
         """What this session remembers about this page under `name`."""
-        state: dict[str, Any] = st.session_state.setdefault(f"_{self.step.slug}_{name}", {})
+        state: dict[str, Any] = st.session_state.setdefault(f"_sheet_{self.step.slug}_{name}", {})
         return state
 
     def draw_head(self) -> None:
@@ -293,7 +293,7 @@ def _times(count: int | None) -> str:
 def done_steps() -> frozenset[str]:
     """Return the slugs of the steps whose every *do* step this session has ticked."""
     return frozenset(
-        step.slug for step in registry.STEPS if set(step.do) <= set(st.session_state.get(f"_{step.slug}_done", ()))
+        step.slug for step in registry.STEPS if set(step.do) <= set(st.session_state.get(f"_sheet_{step.slug}_done", ()))
     )
 
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from components import kept
+from components import kept, place
 from llmkit import journal
 
 if TYPE_CHECKING:
     from components.frame import Page
-
-_PLACE = "_place"
 
 
 def draw_note_box(page: Page) -> None:
@@ -50,7 +48,7 @@ def _keep(slug: str, bench: Mapping[str, str]) -> None:
     if not text.strip():
         state.pop("note", None)
         return
-    settings = {**bench, **st.session_state.get(_PLACE, {})}
+    settings = {**bench, **place.chosen()}
     try:
         me = kept.whose().id
         if state.get("note", ("", ""))[0] == me:

@@ -30,6 +30,11 @@ def at(axis: Axis, size: int, *, usual: int = 0) -> int:
     return min(max(int(text) if known else usual, 0), max(size - 1, 0))
 
 
+def chosen() -> dict[str, int]:
+    """Return every axis along which the learner has chosen a place in this session, with the place."""
+    return dict(st.session_state.get(_PLACE, {}))
+
+
 def go(**places: int) -> None:
     """Keep where the learner looks now: `go(layer=3, token=5)`. It is in the address from then on."""
     place: dict[str, int] = st.session_state.setdefault(_PLACE, {})

@@ -114,10 +114,16 @@ def _offer_start(page: Page) -> None:
     """No server runs: say so, and start the workbench's box at a press."""
     st.info(page.say("socket.pick.none"))
     page.lead("deploy")
+    with page.guard():
+        deploy_engine.require_whole(page.bench)
+        _start_button(page)
+
+
+def _start_button(page: Page) -> None:
     if st.button(page.say("socket.pick.start", box=page.bench.box_id), key="socket_start", type="primary"):
-        with page.guard(), st.spinner(page.say("socket.pick.starting")):
+        with st.spinner(page.say("socket.pick.starting")):
             deploy_engine.start(page.bench, deploy_engine.FLOAT32, port=None, key="", stays=False, everyone=False)
-            st.rerun()
+        st.rerun()
 
 
 def _ask_key(page: Page, chosen: Deployment) -> None:

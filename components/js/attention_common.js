@@ -77,7 +77,7 @@ function pointAt(event, canvas) {
 
 // Tell every picture which head is looked at; one that is built later asks lastHead().
 function tellHead(layer, head, from, token) {
-  document.guideHead = { layer, head };
+  document.guideHead = { layer, head, token: token ?? document.guideHead?.token };
   document.dispatchEvent(new CustomEvent(HEAD_CHOSEN, { detail: { layer, head, from, token } }));
 }
 const lastHead = () => document.guideHead ?? { layer: 0, head: 0 };

@@ -282,7 +282,7 @@ function buildExplorer(root) {
       head = clamp(lastHead().head, 0, data.heads - 1);
       layerInput.value = layer;
       headInput.value = head;
-      query = pinned = data.labels.length - 1;
+      query = pinned = clamp(lastHead().token ?? Infinity, 0, data.labels.length - 1);
       key = wanted = null;
       placed = false;
       layerName.textContent = data.words.layer;

@@ -9,7 +9,8 @@ with sheet("socket") as page:
     target = sections.draw_pick(page)
     if target is not None:
         sections.draw_send(page, target)
-        page.warn()
+    page.warn()
+    if target is not None:
         tests.draw_wrong(page, target)
         tests.draw_smoke(page, target)
         load.draw_load(page, target)

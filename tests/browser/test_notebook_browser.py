@@ -32,7 +32,7 @@ def test_a_note_is_found_again_and_leads_back(visit: Callable[..., Visit]) -> No
     found = Axe().run(page).response["violations"]
     assert not [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="↗").click()
+        page.locator("a[href*=sentence]", has_text="↗").click()
     back = opened.value
     wait_until_drawn(back)
     query = parse_qs(urlsplit(back.url).query)

@@ -142,7 +142,7 @@ def test_a_run_ends_on_the_shelf(open_page: OpenPage, own_home: Path, lang: str)
 
 def test_a_stopped_run_goes_on_and_a_wild_one_is_stopped(open_page: OpenPage, own_home: Path) -> None:
     say = words("en")
-    app = small(paste(open_page("pretrain", lang="en"), POEMS), steps=1_500, depth=2)
+    app = small(paste(open_page("pretrain", lang="en"), POEMS), steps=20_000, depth=2)
     app = app.button(key="pretrain_start").click().run()
     (job,) = jobs.all_jobs()
     while jobs.get(job.id).active and jobs.get(job.id).partial is None:
@@ -150,8 +150,8 @@ def test_a_stopped_run_goes_on_and_a_wild_one_is_stopped(open_page: OpenPage, ow
     app = finish(app.run().button(key="pretrain_stop").click().run())
     assert not app.exception
     step = jobs.get(job.id).result["step"]
-    assert 0 <= step < 1_500
-    assert say("pretrain.run.stopped", step=step, steps=1500) in seen(app)
+    assert 0 <= step < 20_000
+    assert say("pretrain.run.stopped", step=step, steps=20_000) in seen(app)
     assert "pretrain_go_on" in keys(app)
     app = app.button(key="pretrain_go_on").click().run()
     while jobs.get(job.id).active and (jobs.get(job.id).partial or {"step": 0})["step"] <= step:

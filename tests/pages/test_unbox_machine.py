@@ -47,7 +47,7 @@ def test_the_measurement_is_what_the_doctor_found(
     for speed in result.speeds:
         if speed.gflops is not None:
             assert say("unbox.machine.gflops", n=f"{speed.gflops:,.1f}") in seen(app)
-    assert "do.check" in app.session_state["_unbox_done"]
+    assert "do.check" in app.session_state["_sheet_unbox_done"]
     app.run()
     assert len(found) == 1  # it stays on the page and is not timed again
     assert say("common.badge.cached") in seen(app)
