@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from components import door, job_list, theme, workbench
+from components import door, job_list, theme, workbench, workshop
 from lessons import registry
 
 st.set_page_config(page_icon=theme.ICON, layout="wide", initial_sidebar_state="auto")
@@ -23,4 +23,5 @@ page = st.navigation(  # before the workbench: what it lacks is laid in a second
 bench = workbench.lay_out()
 job_list.draw_jobs(bench)
 door.open_door(bench, page.url_path)
-page.run()
+if workshop.take_part(bench, page.url_path or registry.STEPS[0].slug):
+    page.run()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
-from components import figure, kept, note_box, pictograms, workbench
+from components import audience, figure, kept, note_box, pictograms, present, workbench
 from components.badge import Badge
 from components.workbench import Workbench
 from lessons import Words, registry
@@ -126,17 +126,24 @@ class Page:
         with st.container(border=True, key=f"check_{self.step.slug}_{name}"):
             icon = pictograms.picture("question")
             st.html(f'<h2 class="check-title">{icon}{escape(self.say("common.check"))}</h2>')
+            widget = f"guess_{self.step.slug}_{name}"
+            for_all = audience.question_id(self.step.slug, name, tuple(options))
             guess = st.radio(
                 question,
                 tuple(options),
                 index=None,
                 format_func=lambda option: options.get(option, option),
-                key=f"guess_{self.step.slug}_{name}",
+                key=widget,
+                on_change=audience.tell,
+                args=(for_all, widget),
             )
-            if st.button(self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=guess is None):
+            waits = guess is None and not present.is_on()  # on a stage the room guesses
+            if st.button(self.say("common.check.run"), key=f"run_{self.step.slug}_{name}", disabled=waits):
                 with self.guard():
                     state["guess"], state["verdict"] = guess, run()
-                    self._score(name, guess == state["verdict"].answer)
+                    if guess is not None:
+                        self._score(name, guess == state["verdict"].answer)
+            audience.draw_bars(self, for_all, options, state["verdict"].answer if "verdict" in state else None)
             if "verdict" in state:
                 self._explain(state["guess"], state["verdict"], options)
 
@@ -159,9 +166,10 @@ class Page:
             return self.say(key, **{name: plain(value) for name, value in values.items()})
         return self.say("common.error.other", code=plain(code))
 
-    def _explain(self, guess: str, verdict: Verdict, options: Mapping[str, str]) -> None:
+    def _explain(self, guess: str | None, verdict: Verdict, options: Mapping[str, str]) -> None:
         right = guess == verdict.answer
-        line = self.say("common.check.right" if right else "common.check.wrong", answer=options[verdict.answer])
+        said = "shown" if guess is None else "right" if right else "wrong"
+        line = self.say(f"common.check.{said}", answer=options[verdict.answer])
         (st.success if right else st.info)(f"{line}  \n{verdict.explanation}")
         scores = self._scores()
         st.caption(self.say("common.check.score", right=sum(scores.values()), all=len(scores)))
@@ -206,6 +214,8 @@ class Page:
     def _section(self) -> Iterator[None]:
         """Know that what is drawn now belongs to a section; guard it."""
         self._sections += 1
+        if self._drawn:  # the learner has moved something in this very part
+            audience.touch(self.step.slug)
         try:
             with self.guard():
                 yield
@@ -293,7 +303,9 @@ def _times(count: int | None) -> str:
 def done_steps() -> frozenset[str]:
     """Return the slugs of the steps whose every *do* step this session has ticked."""
     return frozenset(
-        step.slug for step in registry.STEPS if set(step.do) <= set(st.session_state.get(f"_sheet_{step.slug}_done", ()))
+        step.slug
+        for step in registry.STEPS
+        if set(step.do) <= set(st.session_state.get(f"_sheet_{step.slug}_done", ()))
     )
 
 

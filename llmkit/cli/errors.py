@@ -48,6 +48,7 @@ SENTENCES: Mapping[str, str] = {
     "deployment_active": "“{deployment}” is running. Stop it first.",
     "deployment_failed": "The server ended by itself: {detail}. See what it says above.",
     "deployment_silent": "The server did not answer within {detail}. Try again; see its log if it happens again.",
+    "room_database": "The room's file {path} cannot be read or written ({detail}). Move it away, then open a new room.",
     "key_unreadable": "There is no key in {detail}. Write one into it.",
 }
 """Every code of llmkit's errors; ``{argument}`` is the box's id as a shell takes it."""
