@@ -171,6 +171,8 @@ class Page:
         said = "shown" if guess is None else "right" if right else "wrong"
         line = self.say(f"common.check.{said}", answer=options[verdict.answer])
         (st.success if right else st.info)(f"{line}  \n{verdict.explanation}")
+        if guess is None:
+            return  # nobody has guessed
         scores = self._scores()
         st.caption(self.say("common.check.score", right=sum(scores.values()), all=len(scores)))
 

@@ -49,6 +49,8 @@ def lay_out(bench: Workbench, *, link: str = "", picture: str = "", here: int = 
     """
     say = bench.say
     if is_on():
+        if st.query_params.get(PARAMETER) != "1":  # turning a page has lost it
+            st.query_params[PARAMETER] = "1"
         st.html(f"<style>{Path(__file__).with_name('stage_style.css').read_text(encoding='utf-8')}</style>")
     _stage(
         key="stage",

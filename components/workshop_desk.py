@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -58,8 +59,9 @@ def _draw_link(bench: Workbench, code: str) -> None:
     with st.expander(say("workshop.link"), expanded=True, key="room_link"):
         if not room_link.is_reachable():
             st.caption(say("workshop.link.closed"))
+        drawn = base64.b64encode(room_link.picture(link).encode()).decode()
         alt = escape(say("workshop.qr.alt"))
-        st.html(f'<div class="qr" role="img" aria-label="{alt}">{room_link.picture(link)}</div>')
+        st.html(f'<img class="qr" alt="{alt}" src="data:image/svg+xml;base64,{drawn}">')
         st.code(link, language=None, wrap_lines=True)
         st.text_input(
             say("workshop.link"),
