@@ -82,6 +82,7 @@ CHAPTERS = (
     Chapter(number=3, slug="strengthen"),
     Chapter(number=4, slug="use"),
     Chapter(number=5, slug="upkeep"),
+    Chapter(number=6, slug="done"),
 )
 
 STEPS = (
@@ -367,6 +368,20 @@ STEPS = (
         ),
         tools=("clock", "notebook", "patience"),
         do=("do.write", "do.plan", "do.save"),
+    ),
+    Step(
+        number="✓",
+        slug="done",
+        script="pages/done/machine.py",
+        chapter="done",
+        pictogram="check",
+        minutes=10,
+        parts=(
+            Part(key="part.stage", number="600-01"),
+            Part(key="part.figure", number="600-02"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.look", "do.print", "do.export"),
     ),
 )
 

@@ -29,6 +29,7 @@ KINDS: dict[str, str] = {
     "head_cost": "llmkit.compress.head_cost:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
     "load_test": "llmkit.serve.load:run",
+    "parcel": "llmkit.sheet.parcel:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
     "reasoning": "llmkit.generate.reasoning:run",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -62,7 +61,7 @@ def test_the_room_predicts_and_the_stage_reveals(
         guess(page, option)
     guests[1].locator(".st-key-room_hand button").click()
     expect(guests[1].get_by_text(say("workshop.bar.hand.up"))).to_be_visible(timeout=PATIENT)
-    expect(stage.get_by_text(say("workshop.bars.told", n=2))).to_be_visible(timeout=PATIENT)
+    expect(stage.get_by_text(say("workshop.bars.told", n=2), exact=True)).to_be_visible(timeout=PATIENT)
     expect(stage.locator(".st-key-room_desk")).to_contain_text(say("workshop.stuck"), timeout=PATIENT)
     assert stage.evaluate("document.querySelector('img.qr').naturalWidth") > 0
 
