@@ -8,6 +8,7 @@ from html import escape
 from typing import Literal
 
 from lessons import Words
+from llmkit.jobs.recording import RECORDED
 
 Kind = Literal["live", "cached", "recorded"]
 
@@ -42,9 +43,9 @@ class Badge:
 
     @classmethod
     def of_process(cls, made_with: Mapping[str, str], *, live: bool = False) -> Badge:
-        """Numbers that a job's process computed, just now or before; `made_with` is what the job says of it."""
+        """Numbers that a job's process computed, just now, before, or elsewhere; `made_with` is what the job says."""
         made = {name: made_with.get(name, "") for name in ("device", "date", "versions")}
-        return cls(kind="live" if live else "cached", **made)
+        return cls(kind="recorded" if RECORDED in made_with else "live" if live else "cached", **made)
 
     def text(self, say: Words) -> str:
         """Return the badge in words, in the language of `say`."""

@@ -11,6 +11,7 @@ from llmkit.cli.errors import as_data, code_of, sentence
 from llmkit.cli.get import get_command
 from llmkit.cli.jobs import jobs_app
 from llmkit.cli.output import print_json, survive_any_terminal, tell
+from llmkit.cli.record import play_command, record_command
 from llmkit.cli.room import room_command
 from llmkit.cli.serve import serve_command
 from llmkit.cli.shelf_list import list_command
@@ -52,6 +53,8 @@ app.command("pretrain")(pretrain_command)
 app.command("doctor")(doctor_command)
 app.command("serve")(serve_command)
 app.command("bench")(bench_command)
+app.command("record")(record_command)
+app.command("play")(play_command)
 app.command("room")(room_command)
 app.add_typer(jobs_app, name="jobs")
 

@@ -48,6 +48,12 @@ SENTENCES: Mapping[str, str] = {
     "deployment_active": "“{deployment}” is running. Stop it first.",
     "deployment_failed": "The server ended by itself: {detail}. See what it says above.",
     "deployment_silent": "The server did not answer within {detail}. Try again; see its log if it happens again.",
+    "record_nothing": "None of these jobs is done, so there is nothing to record. Run one first.",
+    "record_plan": "{path} is no plan of jobs ({detail}). Write [[job]] with kind and settings for each.",
+    "record_broken": "{path} is no recording, or a broken one ({detail}). Record it again.",
+    "record_newer": "This recording is of version {version}, newer than {known}. Update the guide.",
+    "record_unsafe": "This recording holds a file that none should hold: {name}. Do not use it.",
+    "record_large": "This recording is too large, or packed to do harm: at most {most} bytes.",
     "room_database": "The room's file {path} cannot be read or written ({detail}). Move it away, then open a new room.",
     "key_unreadable": "There is no key in {detail}. Write one into it.",
 }

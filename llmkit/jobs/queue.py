@@ -71,7 +71,7 @@ def submit(kind: str, settings: Mapping[str, Any]) -> Job:
     """
     if kind not in kinds():
         raise ValueError(f"no kind of job is called {kind!r}")
-    job_id, text = _identify(kind, settings)
+    job_id, text = identify(kind, settings)
     with database(make=True) as connection:
         mend(connection)
         with transaction(connection):
@@ -97,7 +97,7 @@ def find(kind: str, settings: Mapping[str, Any]) -> Job | None:
     """
     if not database_path().exists():
         return None
-    job_id, _ = _identify(kind, settings)
+    job_id, _ = identify(kind, settings)
     try:
         return get(job_id)
     except JobError as error:
@@ -248,7 +248,7 @@ def set_aside() -> Path:
     return aside
 
 
-def _identify(kind: str, settings: Mapping[str, Any]) -> tuple[str, str]:
+def identify(kind: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """A job's id, and its settings as the one text that equal settings have."""
     text = json.dumps(dict(settings), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}", text
