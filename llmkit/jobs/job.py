@@ -33,9 +33,9 @@ class JobError(Exception):
         code: one of `Code`: ``job_unknown`` (no such job), ``job_active`` (it is not over yet), ``job_database`` (the
             list of jobs cannot be read or written), ``job_database_newer`` (a newer guide wrote it), ``job_failed``
             (its task raised), ``job_memory`` (memory ran out), ``job_killed`` (the system killed it), ``job_crashed``
-            (its process ended), ``job_interrupted`` (the app or the machine stopped); of a recording: ``record_nothing`` (none of
-            its jobs is done), ``record_plan`` (no list of jobs), ``record_broken``, ``record_newer``, ``record_unsafe``
-            (a file that none should hold), ``record_large``. A job's own ``error`` has
+            (its process ended), ``job_interrupted`` (the app or the machine stopped); of a recording ``record_nothing``
+            (none of its jobs is done), ``record_plan`` (no list of jobs), ``record_broken``, ``record_newer``,
+            ``record_unsafe`` (a file that none should hold), ``record_large``. A job's own ``error`` has
             the code of the exception that its task raised, where that has one.
         values: what the sentence names.
     """

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
 from components.badge import Badge
 from llmkit import jobs
+from llmkit.cli import app
 from llmkit.jobs import JobError, recording
 from llmkit.jobs.queue import identify
 from llmkit.jobs.store import database, job_folder
+from tests.llmkit.job_tasks import KINDS
 
 SETTINGS = {"box_id": "gpt2-starter", "text": "量化 <b>😀", "n": 3}
 Machine = Callable[[str], None]
@@ -148,3 +151,43 @@ def test_what_is_no_zip_is_said(machine: Machine, tmp_path: Path) -> None:
             recording.play(tmp_path / "x.zip")
     with pytest.raises(JobError, match="record_broken"):
         recording.play(tmp_path / "nowhere.zip")
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_the_command_line_packs_and_plays(machine: Machine, tmp_path: Path) -> None:
+    job_id, pack = done(), str(tmp_path / "out" / "pack.zip")
+    assert invoke("record", "--out", pack, "--kind", "few_shot").exit_code == 1
+    packed_here = invoke("record", "--out", pack, "--kind", "bench", "--json")
+    assert json.loads(packed_here.stdout)["jobs"] == [job_id]
+    machine("second")
+    assert json.loads(invoke("play", pack, "--json").stdout) == {"jobs": [job_id]}
+    assert "0 jobs" in invoke("play", pack).stderr
+    (tmp_path / "bad.zip").write_bytes(b"nonsense")
+    bad = invoke("play", str(tmp_path / "bad.zip"))
+    assert (bad.exit_code, "no recording" in bad.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "job = 3", "[[job]]\nkind = 'bench'", "[[job]]\nkind = 'os'\nsettings = {}", "\0"]
+)
+def test_a_plan_that_is_none_is_said(machine: Machine, tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.toml").write_text(text)
+    ran = invoke("record", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "pack.zip"))
+    assert (ran.exit_code, "no plan of jobs" in ran.stderr) == (1, True)
+    assert not (tmp_path / "pack.zip").exists()
+
+
+def test_a_plan_is_run_and_packed(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMKIT_TEST_KINDS", KINDS)
+    (tmp_path / "plan.toml").write_text("[[job]]\nkind = 'test_add'\nsettings = {numbers = [3, 4]}\n")
+    ran = invoke("record", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "pack.zip"), "--json")
+    assert ran.exit_code == 0, ran.stderr
+    (job_id,) = json.loads(ran.stdout)["jobs"]
+    recorded_result = jobs.get(job_id).result
+    jobs.stop()
+    machine("second")
+    recording.play(tmp_path / "pack.zip")
+    assert jobs.get(job_id).result == recorded_result

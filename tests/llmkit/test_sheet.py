@@ -50,7 +50,8 @@ def child_of(parent: str, name: str) -> str:
 
     def build(to: Path) -> None:
         for path in folder.iterdir():
-            (to / path.name).write_bytes(path.read_bytes())
+            if path.is_file():
+                (to / path.name).write_bytes(path.read_bytes())
 
     return made.put(name, build, tuned_from=parent)
 
