@@ -19,7 +19,7 @@ from lessons.part_words import Guess, guess, topics
 from llmkit import journal, papers
 from llmkit.papers import Listed, Paper
 
-AT_ONCE = 10
+AT_ONCE = 5
 """Papers shown at a time."""
 MOST_WORDS = 80
 _SHOWN = "_papers_shown"

@@ -16,15 +16,14 @@ function paintMilestones({ area, room, move }) {
     if (told === now) return;
     told = now;
     const link = make("a", { href: paper.address, target: "_blank", rel: "noopener noreferrer" }, `${words.read} ↗`);
-    const bibtex = make("details", {}, make("summary", {}, words.bibtex), make("pre", { tabindex: "0" }, paper.bibtex));
+    const full = make("p", { class: "cited" }, paper.citation), bibtex = make("pre", { tabindex: "0" }, paper.bibtex);
     card.replaceChildren(
       make("h3", {}, make("i", {}, String(chosen() + 1)), make("span", {}, paper.title)),
       make("p", { class: "by" }, `${paper.authors} · ${paper.year} · ${paper.venue}`),
       make("p", { class: "said" }, make("b", {}, paper.partTitle), paper.said),
-      make("p", { class: "cited" }, paper.citation),
       make("div", { class: "tools" }, link, copyButton(words.cite, words, () => paper.citation),
         copyButton(words.copy_bibtex, words, () => `${paper.bibtex}\n`)),
-      bibtex
+      make("details", {}, make("summary", {}, words.bibtex), full, bibtex)
     );
   }
 

@@ -124,7 +124,7 @@ def _read(asked: dict[str, str]) -> bytes:
 
 
 def parse(feed: bytes) -> tuple[Paper, ...]:
-    """Read an Atom feed of arXiv's; entries that are not papers are left out.
+    """Read an Atom feed of arXiv's; entries that are not papers, or come twice, are left out.
 
     Raises:
         PapersError: ``papers_garbled`` where it is none, ``papers_refused`` where arXiv reports an error in it.
@@ -140,8 +140,11 @@ def parse(feed: bytes) -> tuple[Paper, ...]:
     entries = root.findall(f"{_ATOM}entry")
     if len(entries) == 1 and "/api/errors" in _text(entries[0], "id"):
         raise PapersError("papers_refused", status=_text(entries[0], "summary")[:200])
-    found = (_paper(entry) for entry in entries)
-    return tuple(paper for paper in found if paper is not None)
+    found: dict[str, Paper] = {}
+    for paper in map(_paper, entries):
+        if paper is not None:
+            found.setdefault(paper.id, paper)
+    return tuple(found.values())
 
 
 def _paper(entry: ElementTree.Element) -> Paper | None:
