@@ -23,20 +23,8 @@ from llmkit.question.formats import X_MOST
 
 MOST_ERRORS = 20
 MOST_CHARACTERS = 4_000
-HEADINGS = (
-    "title",
-    "page",
-    "tried",
-    "expected",
-    "happened",
-    "error",
-    "versions",
-    "machine",
-    "box",
-    "form",
-    "differ",
-    "nothing",
-)
+SAID = ("title", "page", "tried", "expected", "happened", "error", "nothing")
+FACTS = ("versions", "machine", "box", "form", "differ")
 ENDS = {"forum": "md", "github": "md", "x": "txt"}
 
 
