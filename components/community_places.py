@@ -18,6 +18,7 @@ from lessons.registry import Step
 STEP = "step"
 """The address's name for the sheet that is asked about."""
 _KEY = "community_step"
+_CHOSEN = "_community_chosen"
 MOST_DOTS = 4
 
 
@@ -33,16 +34,23 @@ def draw_choice(page: Page) -> Step:
     if _KEY not in st.session_state:
         asked = (st.query_params.get(STEP), *reversed(last_visits()), registry.STEPS[0].slug)
         st.session_state[_KEY] = next(slug for slug in asked if slug in known)
+        if st.query_params.get(STEP) in known:
+            _choose()
     chosen = st.selectbox(
         page.say("community.step"),
         tuple(known),
         format_func=lambda slug: f"{known[slug].number} {page.say(known[slug].key('title'))}",
         key=_KEY,
+        on_change=_choose,
     )
-    if st.query_params.get(STEP) == chosen or chosen != registry.STEPS[0].slug:
+    if st.session_state.get(_CHOSEN):
         page.tick("do.step")
     st.query_params[STEP] = chosen
     return known[chosen]
+
+
+def _choose() -> None:
+    st.session_state[_CHOSEN] = True
 
 
 def draw_wall(page: Page, step: Step) -> None:

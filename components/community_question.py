@@ -80,7 +80,13 @@ def _draw_ready(page: Page, text: str, hidden: Mapping[str, int], kind: str) -> 
         draw_note(page.say("community.hidden", told=told))
     if kind == "x":
         draw_note(page.say("community.weight", n=weighted_length(text), most=X_MOST))
-    copied = draw_copying(text, page.bench.say, name=page.say("community.template"), key="community_ready")
+    copied = draw_copying(
+        text,
+        page.bench.say,
+        name=page.say("community.template"),
+        label=page.say("community.copy"),
+        key="community_ready",
+    )
     name = f"question.{ENDS[kind]}"
     saved = st.download_button(page.say("community.save"), text, name, "text/plain", key="community_save")
     if copied or saved:
@@ -110,7 +116,7 @@ def _draw_error(page: Page) -> Mistake | None:
 def _said(one: Mistake, say: Words) -> str:
     """Return an error as the guide says it in a language, with its code; or what the learner has written of it."""
     try:
-        told = say(f"common.error.{one.code}", **one.details) if one.code else one.what
+        told = say(f"common.error.{one.code}").format(**one.details) if one.code else one.what
     except (KeyError, IndexError, ValueError):  # an older guide's error, with other values
         told = ""
     return ": ".join(piece for piece in (one.code, told) if piece)

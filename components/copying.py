@@ -18,12 +18,12 @@ _copying = st.components.v2.component(
 )
 
 
-def draw_copying(text: str, say: Words, *, name: str, key: str) -> bool:
+def draw_copying(text: str, say: Words, *, name: str, label: str, key: str) -> bool:
     """Draw a text with a button that copies it; return whether it was ever pressed.
 
     Args:
-        name: what the text is, for whoever cannot see it. key: unique on the page.
+        name: what the text is, for whoever cannot see it. label: of the button. key: unique on the page.
     """
-    words = {"name": name, "copy": say("source.copy"), "copied": say("source.copied")}
+    words = {"name": name, "copy": label, "copied": say("source.copied")}
     pressed = _copying(key=key, data={"text": text, "words": words}, on_copied_change=lambda: None, height="content")
     return bool(pressed.copied)
