@@ -18,7 +18,7 @@ function paintMilestones({ area, room, move }) {
     const link = make("a", { href: paper.address, target: "_blank", rel: "noopener noreferrer" }, `${words.read} ↗`);
     const full = make("p", { class: "cited" }, paper.citation), bibtex = make("pre", { tabindex: "0" }, paper.bibtex);
     card.replaceChildren(
-      make("h3", {}, make("i", {}, String(chosen() + 1)), make("span", {}, paper.title)),
+      make("h2", {}, make("i", {}, String(chosen() + 1)), make("span", {}, paper.title)),
       make("p", { class: "by" }, `${paper.authors} · ${paper.year} · ${paper.venue}`),
       make("p", { class: "said" }, make("b", {}, paper.partTitle), paper.said),
       make("div", { class: "tools" }, link, copyButton(words.cite, words, () => paper.citation),

@@ -1,4 +1,4 @@
-"""Papers in a browser: balloons are reached by key and pointer, the year hides what is to come, a citation is copied."""
+"""Papers in a browser: balloons answer key and pointer, the year hides what is to come, a citation is copied."""
 
 from __future__ import annotations
 
