@@ -67,9 +67,9 @@ def draw_wall(page: Page, step: Step) -> None:
         for one, row in zip(ordered, counts, strict=True)
     )
     corner = escape(page.say("community.wall.chapter"))
-    data = pd.DataFrame(counts, columns=[f"chapter {chapter.number}" for chapter in chapters])
+    data = pd.DataFrame(counts, columns=[f"chapter_{chapter.number}" for chapter in chapters])
     data.insert(0, "place", [one.name for one in ordered])
-    data["serves this sheet"] = [one in first for one in ordered]
+    data["fits"] = [one in first for one in ordered]
     names = page.say("common.comma").join(one.name for one in first)
     alt = page.say("community.wall.alt", n=len(ordered), fits=len(first), number=step.number, names=names)
     with page.shown(key="wall", badge=Badge.live(), alt=alt, data=data):

@@ -11,7 +11,7 @@ import streamlit as st
 from components.badge import Badge
 from components.frame import Page, Verdict
 from components.moving import Slider, draw_moving, place
-from components.papers_reading import draw_reading
+from components.papers_reading import Desk, draw_reading
 from components.theme import own_style
 from lessons import registry
 from lessons.milestones import PARTS, Milestone, milestones
@@ -49,7 +49,7 @@ def paper_slider(page: Page) -> Slider:
     )
 
 
-def draw_map(page: Page, me: journal.Profile | None) -> None:
+def draw_map(page: Page, desk: Desk | None) -> None:
     """Draw the machine with a lane of years for each part, and the paper that lies open."""
     st.html(own_style("papers"))
     known, sliders = milestones(), (year_slider(page), paper_slider(page))
@@ -88,8 +88,8 @@ def draw_map(page: Page, me: journal.Profile | None) -> None:
         page.tick("do.open")
     with st.container(horizontal=True, vertical_alignment="center", key="papers_opened"):
         page.lead(opened.step)
-        if me is not None:
-            draw_reading(page, me, work_of(opened), place="map")
+        if desk is not None:
+            draw_reading(page, desk, work_of(opened), place="map")
 
 
 def _sent(page: Page, paper: Milestone) -> dict[str, object]:

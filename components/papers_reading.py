@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from html import escape
 
 import streamlit as st
@@ -19,13 +20,39 @@ PAPER = "paper"
 """The name under which a note's settings keep the paper that it is about."""
 
 
-def reader(page: Page) -> journal.Profile | None:
-    """Return whose journal it is; None, and the reason on the page, where it cannot be opened."""
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What the journal holds while the page is drawn.
+
+    Args:
+        me: whose it is. readings: by paper. picked: for this week. notes: those on a paper, by paper.
+        topics: searches that are followed.
+    """
+
+    me: str
+    readings: Mapping[str, journal.Reading]
+    picked: journal.Reading | None
+    notes: Mapping[str, list[journal.Note]]
+    topics: tuple[str, ...]
+
+
+def open_desk(page: Page) -> Desk | None:
+    """Read the journal; None, and the reason on the page, where it cannot be opened."""
     with page.guard():
         if error := st.session_state.pop(_ERROR, None):
             raise error
     with page.guard():
-        return kept.whose()
+        me = kept.whose().id
+        notes: dict[str, list[journal.Note]] = {}
+        for one in journal.notes(me, page=page.step.slug):
+            notes.setdefault(str(one.settings.get(PAPER, "")), []).append(one)
+        return Desk(
+            me=me,
+            readings={one.id: one for one in journal.readings(me)},
+            picked=journal.picked(me, this_week()),
+            notes=notes,
+            topics=journal.topics(me),
+        )
     page.lead("notebook")
     return None
 
@@ -35,16 +62,15 @@ def this_week() -> str:
     return iso_week(now().date())
 
 
-def draw_reading(page: Page, me: journal.Profile, work: journal.Work, *, place: str) -> None:
+def draw_reading(page: Page, desk: Desk, work: journal.Work, *, place: str) -> None:
     """Draw what a learner can do with a paper: say how far it is read, pick it for this week, write a note on it.
 
     Args:
         place: where on the page; a paper may stand at several.
     """
     key = f"papers_{place}_{work.id}"
-    here = next((one for one in journal.readings(me.id) if one.id == work.id), None)
-    picked = journal.picked(me.id, this_week())
-    mine = picked is not None and picked.id == work.id
+    here = desk.readings.get(work.id)
+    mine = desk.picked is not None and desk.picked.id == work.id
     st.session_state[f"{key}_state"] = here.state if here else "unread"  # what the journal says, wherever it was said
     with st.container(horizontal=True, vertical_alignment="center", key=f"{key}_row"):
         st.segmented_control(
@@ -54,20 +80,20 @@ def draw_reading(page: Page, me: journal.Profile, work: journal.Work, *, place: 
             required=True,
             key=f"{key}_state",
             on_change=_set_state,
-            args=(me.id, work, f"{key}_state"),
+            args=(desk.me, work, f"{key}_state"),
             label_visibility="collapsed",
         )
         st.button(
             page.say("papers.unpick" if mine else "papers.pick"),
             key=f"{key}_pick",
             on_click=_try,
-            args=(lambda: journal.unpick(me.id, now=now()) if mine else journal.pick(me.id, work, now=now()),),
+            args=(lambda: journal.unpick(desk.me, now=now()) if mine else journal.pick(desk.me, work, now=now()),),
         )
-        _draw_notes(page, me, work, key)
+        _draw_notes(page, desk, work, key)
 
 
-def _draw_notes(page: Page, me: journal.Profile, work: journal.Work, key: str) -> None:
-    notes = [one for one in journal.notes(me.id, page=page.step.slug) if one.settings.get(PAPER) == work.id]
+def _draw_notes(page: Page, desk: Desk, work: journal.Work, key: str) -> None:
+    notes = desk.notes.get(work.id, [])
     with st.popover(page.say("papers.notes", n=len(notes)), key=f"{key}_notes"):
         for one in notes:
             st.html(f'<p class="pp-note"><bdi>{escape(one.text)}</bdi></p>')
@@ -75,7 +101,7 @@ def _draw_notes(page: Page, me: journal.Profile, work: journal.Work, key: str) -
         if st.button(page.say("papers.note.keep"), key=f"{key}_keep"):
             with page.guard():
                 told = f"{_named(work)}\n\n{text}" if text.strip() else ""
-                journal.add_note(me.id, page.step.slug, told, link=link_here(), settings={PAPER: work.id}, now=now())
+                journal.add_note(desk.me, page.step.slug, told, link=link_here(), settings={PAPER: work.id}, now=now())
                 st.rerun()
 
 

@@ -13,7 +13,7 @@ from components.charts import bars
 from components.figure import draw_note
 from components.frame import Page, plain, short
 from components.kept import now
-from components.papers_reading import draw_reading, this_week
+from components.papers_reading import Desk, draw_reading, this_week
 from lessons.milestones import PARTS, milestones
 from lessons.part_words import Guess, guess, topics
 from llmkit import journal, papers
@@ -26,36 +26,36 @@ _SHOWN = "_papers_shown"
 _ASKED = "_papers_asked"
 
 
-def draw_shelf(page: Page, me: journal.Profile) -> None:
+def draw_shelf(page: Page, desk: Desk) -> None:
     """Draw this week's pick, and what is being read and done."""
     st.html(f"<h2>{escape(page.say('papers.week', week=this_week()))}</h2>")
-    picked, all_of_them = journal.picked(me.id, this_week()), journal.readings(me.id)
+    picked, all_of_them = desk.picked, desk.readings.values()
     if picked is None:
         draw_note(page.say("papers.week.none"))
     else:
         page.tick("do.pick")
-        _draw_kept(page, me, picked, place="picked")
+        _draw_kept(page, desk, picked, place="picked")
     for state in ("reading", "done"):
         found = [one for one in all_of_them if one.state == state and one != picked]
         if found:
             with st.expander(page.say(f"papers.shelf.{state}", n=len(found)), key=f"papers_shelf_{state}"):
                 for one in found:
-                    _draw_kept(page, me, one, place=state)
+                    _draw_kept(page, desk, one, place=state)
     page.count("part.read", sum(one.state == "done" for one in all_of_them))
 
 
-def _draw_kept(page: Page, me: journal.Profile, one: journal.Reading, *, place: str) -> None:
+def _draw_kept(page: Page, desk: Desk, one: journal.Reading, *, place: str) -> None:
     with st.container(border=True, key=f"papers_card_{place}_{one.id}", gap="xsmall"):
         _draw_title(one.title or one.id, one.address)
         draw_note(short(one.authors, 160))
         page.lead(one.step)
-        draw_reading(page, me, one.work, place=place)
+        draw_reading(page, desk, one.work, place=place)
 
 
-def draw_new(page: Page, me: journal.Profile | None) -> None:
+def draw_new(page: Page, desk: Desk | None) -> None:
     """Draw the newest papers for a search: those kept, or asked for now when the learner presses."""
     st.html(f"<h2>{escape(page.say('papers.new'))}</h2>")
-    words = _draw_search(page, me)
+    words = _draw_search(page, desk)
     listed = papers.last_list(words)
     if st.button(page.say("papers.ask"), key="papers_ask", type="primary"):
         with page.guard():
@@ -73,7 +73,7 @@ def draw_new(page: Page, me: journal.Profile | None) -> None:
     guesses = {paper.id: guess(paper.title, paper.summary) for paper in listed.papers}
     if listed.papers:
         _draw_parts(page, listed, guesses)
-    _draw_list(page, me, listed, guesses)
+    _draw_list(page, desk, listed, guesses)
 
 
 def _ask(page: Page, words: str) -> Listed | None:
@@ -91,20 +91,20 @@ def _ask(page: Page, words: str) -> Listed | None:
         return None
 
 
-def _draw_search(page: Page, me: journal.Profile | None) -> str:
+def _draw_search(page: Page, desk: Desk | None) -> str:
     """Draw the search and the searches that are followed; return the words."""
-    followed = journal.topics(me.id) if me is not None else ()
+    followed = desk.topics if desk is not None else ()
     if followed:
         st.pills(page.say("papers.followed"), followed, key="papers_topic", on_change=_take_topic, format_func=plain)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(
             page.say("papers.search"), key="papers_words", max_chars=MOST_WORDS, bind="query-params"
         ).strip()
-        if me is not None and words:
+        if desk is not None and words:
             same = words.casefold() in followed
             if st.button(page.say("papers.unfollow" if same else "papers.follow"), key="papers_follow"):
                 with page.guard():
-                    journal.unfollow(me.id, words.casefold()) if same else journal.follow(me.id, words, now())
+                    journal.unfollow(desk.me, words.casefold()) if same else journal.follow(desk.me, words, now())
                     st.rerun()
     return words
 
@@ -149,10 +149,10 @@ def _draw_parts(page: Page, listed: Listed, guesses: dict[str, Guess | None]) ->
         st.html(f'<div class="pp-scroll"><table class="pp-table">{rows}</table></div>')
 
 
-def _draw_list(page: Page, me: journal.Profile | None, listed: Listed, guesses: dict[str, Guess | None]) -> None:
+def _draw_list(page: Page, desk: Desk | None, listed: Listed, guesses: dict[str, Guess | None]) -> None:
     many = max(int(st.session_state.get(_SHOWN, AT_ONCE)), AT_ONCE)
     for paper in listed.papers[:many]:
-        _draw_paper(page, me, paper, guesses[paper.id])
+        _draw_paper(page, desk, paper, guesses[paper.id])
     if many < len(listed.papers):
         st.button(
             page.say("papers.more", n=len(listed.papers) - many),
@@ -161,7 +161,7 @@ def _draw_list(page: Page, me: journal.Profile | None, listed: Listed, guesses: 
         )
 
 
-def _draw_paper(page: Page, me: journal.Profile | None, paper: Paper, found: Guess | None) -> None:
+def _draw_paper(page: Page, desk: Desk | None, paper: Paper, found: Guess | None) -> None:
     with st.container(border=True, key=f"papers_card_new_{paper.id}", gap="xsmall"):
         _draw_title(paper.title, paper.address)
         names = page.say("common.comma").join(paper.authors[:4])
@@ -175,7 +175,7 @@ def _draw_paper(page: Page, me: journal.Profile | None, paper: Paper, found: Gue
                 words = page.say("common.comma").join(found.found[:4])
                 draw_note(page.say("papers.guess", part=page.say(f"papers.at.{found.part}"), words=words))
                 page.lead(found.step)
-        if me is not None:
+        if desk is not None:
             work = journal.Work(
                 id=paper.id,
                 title=paper.title,
@@ -183,7 +183,7 @@ def _draw_paper(page: Page, me: journal.Profile | None, paper: Paper, found: Gue
                 address=paper.address,
                 step=found.step if found else "",
             )
-            draw_reading(page, me, work, place="new")
+            draw_reading(page, desk, work, place="new")
 
 
 def _draw_title(title: str, address: str) -> None:

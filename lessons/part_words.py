@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 FILE = Path(__file__).with_name("part_words.toml")
@@ -45,6 +45,7 @@ def topics() -> tuple[Topic, ...]:
         return tuple(Topic(**{**one, "words": tuple(one["words"])}) for one in tomllib.load(file)["topic"])
 
 
+@lru_cache(maxsize=1024)
 def guess(title: str, abstract: str = "") -> Guess | None:
     """Return the likeliest topic of a paper; None where too few words of the list stand in it.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from llmkit import doctor, shelf
 from llmkit.shelf import ShelfError
@@ -36,7 +37,7 @@ class Facts:
 
 def describe(box_id: str, form: str) -> Facts:
     """Look at this machine. Imports no torch; a box that cannot be had is told by its name alone."""
-    machine, packages = doctor.describe_machine(), doctor.packages()
+    machine, packages = doctor.describe_machine(), _packages()
     installed = {one.name: one.installed or "–" for one in packages}
     gpus = [f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB)" for gpu in machine.gpus]
     size = f"{machine.memory_bytes / 2**30:.0f} GiB"
@@ -54,6 +55,12 @@ def describe(box_id: str, form: str) -> Facts:
 def names_of_boxes() -> Sequence[str]:
     """The names by which a box can be told: the catalogue's, and those that are here."""
     return tuple(dict.fromkeys((*shelf.catalogue(), *shelf.boxes_here("model"))))
+
+
+@cache
+def _packages() -> tuple[doctor.Package, ...]:
+    """What is installed does not change while this process runs."""
+    return doctor.packages()
 
 
 def _box(box_id: str) -> str:

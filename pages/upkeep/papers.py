@@ -3,14 +3,14 @@
 from components import papers_history as history
 from components import papers_week as week
 from components.frame import sheet
-from components.papers_reading import reader
+from components.papers_reading import open_desk
 
 with sheet("papers") as page:
-    me = reader(page)
-    history.draw_map(page, me)
+    desk = open_desk(page)
+    history.draw_map(page, desk)
     history.draw_table(page)
-    if me is not None:
-        week.draw_shelf(page, me)
-    week.draw_new(page, me)
+    if desk is not None:
+        week.draw_shelf(page, desk)
+    week.draw_new(page, desk)
     page.warn()
     history.draw_check(page)
