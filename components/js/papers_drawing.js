@@ -14,7 +14,7 @@ function svg(tag, attributes = {}, ...children) {
 
 // Where everything stands in a drawing so wide.
 function layOutPapers({ parts, papers, first, last }, width) {
-  const narrow = width < 640, left = narrow ? 26 : 292, right = width - 20, top = 30;
+  const narrow = width < 640, left = narrow ? 26 : 324, right = width - 20, top = 30;
   const x = (year) => left + ((right - left) * (year - first)) / Math.max(last - first, 1);
   const lanes = [], marks = [];
   let y = top;
