@@ -27,6 +27,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_ASKING = "community"
+"""The step where a sheet can be asked about."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a check found out when it ran.
@@ -256,6 +260,7 @@ class Page:
     def draw_foot(self) -> None:
         """Draw the notes and the way to the previous and the next step."""
         note_box.draw_note_box(self)
+        self._draw_way_out()
         before, after = registry.neighbours(self.step)
         with st.container(horizontal=True, horizontal_alignment="distribute", key="turn"):
             for name, target in (("previous", before), ("next", after)):
@@ -264,6 +269,15 @@ class Page:
                         title = self.say(target.key("title"))
                         st.page_link(target.script, label=self.say(f"common.{name}", number=target.number, title=title))
         st.caption(self.say("common.keys"))
+
+    def _draw_way_out(self) -> None:
+        """Lead to where this sheet can be asked about, and remember how it was set, for the question."""
+        asking = registry.step(_ASKING)
+        if self.step is asking:
+            return
+        kept.visited(self.step.slug)
+        if registry.can_open(asking):
+            st.page_link(asking.script, label=self.say("common.ask_more"), query_params={"step": self.step.slug})
 
 
 def section(draw: Callable[Concatenate[Page, P], T]) -> Callable[Concatenate[Page, P], T | None]:

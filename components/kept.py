@@ -20,6 +20,7 @@ from llmkit.journal.progress import Kind
 PROFILE = "profile"
 """The address's name for whose journal it is."""
 _CHOSEN = "_profile"
+_VISITED = "_visited"
 _MISSED = "_journal_missed"
 _OFFERED = "_journal_offered"
 
@@ -35,6 +36,18 @@ def now() -> datetime:
 def link_here() -> str:
     """Return what the address bar asks for, so that a note leads back to it."""
     return urlencode([(key, value) for key in st.query_params for value in st.query_params.get_all(key)])
+
+
+def visited(slug: str) -> None:
+    """Remember how the sheet `slug` was set when it was last drawn, for a question about it."""
+    seen: dict[str, str] = st.session_state.setdefault(_VISITED, {})
+    seen.pop(slug, None)
+    seen[slug] = link_here()  # at the end: the last one is the one that was just left
+
+
+def last_visits() -> dict[str, str]:
+    """Return each sheet that this session has drawn with what its address asked for, the last one at the end."""
+    return dict(st.session_state.get(_VISITED, {}))
 
 
 def choose(profile_id: str) -> None:

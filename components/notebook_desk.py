@@ -117,6 +117,11 @@ def _cell(day: date, actions: int, today: date) -> str:
 def draw_plan(page: Page, me: journal.Profile) -> None:
     """Draw what is planned week by week, one a week; tick what is done."""
     st.html(f"<h2>{escape(page.say('notebook.plan'))}</h2>")
+    paper = journal.picked(me.id, iso_week(now().date()))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if paper is not None:
+            st.markdown(page.say("notebook.plan.paper", title=plain(paper.title)))
+        page.lead("papers")
     items = journal.planned(me.id)
     for one in items:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -198,6 +203,7 @@ def _lead_back(page: Page, me: journal.Profile, slug: str, link: str) -> None:
 def draw_mistakes(page: Page, me: journal.Profile) -> None:
     """Draw the error log: what pages have met, to keep or not; what went wrong, why, what mended it; write one down."""
     st.html(f"<h2>{escape(page.say('notebook.mistakes'))}</h2>")
+    page.lead("community")
     for one in journal.mistakes(me.id, "offered")[:OFFERS]:
         _draw_offer(page, me, one)
     for one in journal.mistakes(me.id):

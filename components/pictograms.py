@@ -106,6 +106,14 @@ _DRAWINGS = {
         '<path d="M12 28h40v28H12ZM20 28v-9a12 12 0 0 1 24 0v9"/>',
         '<path d="M32 38v8"/>',
     ),
+    "paper": (
+        '<path d="M14 6h26l12 12v40H14Z"/><path d="M40 6v12h12M22 30h22M22 39h22M22 48h14"/>',
+        '<path d="M22 20h10"/>',
+    ),
+    "people": (
+        '<circle cx="22" cy="20" r="9"/><path d="M6 56V44a8 8 0 0 1 8-8h16a8 8 0 0 1 8 8v12"/>',
+        '<path d="M38 10h20v16H48l-6 6v-6h-4Z"/>',
+    ),
     "question": (
         '<circle cx="32" cy="32" r="25"/>',
         '<path d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',

@@ -63,7 +63,7 @@ def locate(thing: type | Callable[..., Any]) -> Source:
 
 _source = st.components.v2.component(
     "llm_guide_source",
-    js=(_FOLDER / "source.js").read_text(encoding="utf-8"),
+    js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("copying.js", "source.js")),
     css=(_FOLDER / "source.css").read_text(encoding="utf-8"),
 )
 

@@ -1,7 +1,7 @@
 // A picture with sliders of its own: each step is drawn here, from numbers that were sent once. The server hears, a
 // moment later, where the learner has settled. Pictures that share a slider's name move together.
 //
-// A picture is a function of { canvas, area, room } that returns
+// A picture is a function of { canvas, area, room, move } that returns (`move(name, value)` moves a slider of its own)
 //   take(data)                 new numbers
 //   draw(values, look, over)   values: slider's name → number; over: [row, column] that is pointed at, or null
 //   tell(values, over)         the picture in one line
@@ -123,7 +123,7 @@ function buildMoving(root, pictures) {
       if (data && data.id === newData.id) return;
       data = newData;
       if (!picture && pictures[data.picture]) {
-        picture = pictures[data.picture]({ canvas, area, room });
+        picture = pictures[data.picture]({ canvas, area, room, move });
         if (picture.at) area.append(canvas);
       }
       over = null;

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from llmkit.journal.errors import JournalError
 
 FORMAT = "llm-assembly-guide-journal"
-VERSION = 1
+VERSION = 2
+"""Version 1 had no papers and no topics."""
 Kind = Literal["all", "partner"]
 
 MOST_BYTES = 50_000_000

@@ -61,6 +61,7 @@ def _id(value: str) -> str:
 _page, _link = _text(text.page_slug), _text(text.query)
 _line, _answer = _text(text.line), _text(lambda given: text.clean(given, most=MOST_ANSWER))
 _json, _name = _text(text.plain_json), _text(lambda given: text.line(given, most=60))
+_quoted = _text(text.quoted)
 _times = {"created_at": _seconds, "changed_at": _seconds, "deleted_at": _maybe}
 
 TABLES: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
@@ -78,10 +79,23 @@ TABLES: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     },
     "progress": {"page": _page, "kind": _one_of("step", "check"), "name": _name, "first_at": _seconds},
     "days": {"day": _text(text.known_day), "actions": _count},
+    "papers": {
+        "id": _text(text.paper_id), "title": _quoted, "authors": _quoted, "address": _text(text.address),
+        "step": _page, "state": _one_of("unread", "reading", "done"), "week": _text(text.week_or_none),
+        "picked_at": _maybe, "created_at": _seconds, "changed_at": _seconds,
+    },
+    "topics": {"words": _text(text.topic), **_times},
 }  # fmt: skip
 """What each table of a file holds, and what makes each value fit to be kept."""
 
-KEYS = {"notes": ("id",), "mistakes": ("id",), "plan": ("id",), "progress": ("page", "kind", "name"), "days": ("day",)}
+KEYS = {
+    **dict.fromkeys(("notes", "mistakes", "plan", "papers"), ("id",)),
+    "progress": ("page", "kind", "name"),
+    "days": ("day",),
+    "topics": ("words",),
+}
+SINCE = {"papers": 2, "topics": 2}
+"""Tables that older files do not have: the version of a file from which on they stand in it."""
 MOST_ROWS = 50_000
 
 
@@ -185,11 +199,11 @@ def undo_import(profile_id: str, number: int) -> int:
             raise JournalError("journal_no_undo")
         changes = json.loads(found["changes"])
         for table in TABLES:
-            for stamp in changes["added"][table]:
+            for stamp in changes["added"].get(table, ()):  # an import of an older guide knew fewer tables
                 if _is_as_imported(connection, profile_id, table, stamp):
                     _delete(connection, profile_id, table, stamp)
                     count += 1
-            for stamp, old in zip(changes["replaced"][table], changes["before"][table], strict=True):
+            for stamp, old in zip(*(changes[name].get(table, ()) for name in ("replaced", "before")), strict=True):
                 if _is_as_imported(connection, profile_id, table, stamp):
                     _delete(connection, profile_id, table, stamp)
                     _insert(connection, profile_id, table, _unjson(old))
@@ -218,7 +232,7 @@ def checked_rows(book: Mapping[str, Any], figures: Mapping[str, bytes]) -> dict[
     """
     rows: dict[str, tuple[Row, ...]] = {}
     for table, columns in TABLES.items():
-        given = book.get(table)
+        given = book.get(table) if book["version"] >= SINCE.get(table, 1) else []
         if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
             raise JournalError("journal_file", detail=table)
         if len(given) > MOST_ROWS:

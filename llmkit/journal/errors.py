@@ -22,6 +22,7 @@ Code = Literal[
     "journal_file_changed",
     "journal_partner_self",
     "journal_no_undo",
+    "journal_topics",
 ]
 
 
@@ -37,7 +38,8 @@ class JournalError(Exception):
             export of a journal), ``journal_file_unsafe``, ``journal_file_large``, ``journal_file_newer``,
             ``journal_file_kind`` (a partner's file where an export is wanted, or the other way round),
             ``journal_file_changed`` (the journal has changed since the import was shown), ``journal_partner_self``
-            (one's own file), ``journal_no_undo`` (there is nothing that could be undone).
+            (one's own file), ``journal_no_undo`` (there is nothing that could be undone),
+            ``journal_topics`` (enough searches are followed).
         values: what the sentence names.
     """
 

@@ -1,12 +1,13 @@
 """A journal to read: one Markdown text."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 
 def as_markdown(content: Mapping[str, Any]) -> str:
-    """Return an export's content as Markdown: notes by page, the error log, the plan, the days. Deleted rows stay out.
+    """Return an export's content as Markdown: notes by page, error log, plan, papers, days. Deleted rows stay out.
 
     Titles are the names that the file itself uses, for it is read by people of either language.
     """
@@ -34,11 +35,26 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         for row in sorted(planned, key=lambda row: row["week"]):
             lines.append(f"- [{'x' if row['done_at'] else ' '}] {row['week']} · {row['title']}")
         lines.append("")
+    papers = [row for row in content.get("papers", ()) if row["state"] != "unread" or row["week"]]
+    if papers:
+        lines += ["## papers", ""]
+        for row in sorted(papers, key=lambda row: row["created_at"]):
+            told = " · ".join(_inert(row[name]) for name in ("week", "title", "authors", "id") if row[name])
+            lines.append(f"- [{'x' if row['state'] == 'done' else ' '}] {told}")
+        lines.append("")
+    followed = [row["words"] for row in content.get("topics", ()) if row["deleted_at"] is None]
+    if followed:
+        lines += ["## topics", "", *(f"- {_inert(words)}" for words in followed), ""]
     if content.get("days"):
         lines += ["## days", ""]
         lines += [f"- {row['day']}: {row['actions']}" for row in content["days"]]
         lines.append("")
     return "\n".join(lines)
+
+
+def _inert(text: str) -> str:
+    """A stranger's text, so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", text)
 
 
 def _when(seconds: float) -> str:

@@ -64,7 +64,21 @@ END;
 """
 """Trigrams find Chinese, which has no spaces between words; made only where this SQLite has them."""
 
-MIGRATIONS = (FIRST,)
+READING = """
+CREATE TABLE papers (
+    profile TEXT NOT NULL REFERENCES profiles (id), id TEXT NOT NULL,
+    title TEXT NOT NULL, authors TEXT NOT NULL, address TEXT NOT NULL, step TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('unread', 'reading', 'done')), week TEXT NOT NULL, picked_at REAL,
+    created_at REAL NOT NULL, changed_at REAL NOT NULL, PRIMARY KEY (profile, id)
+);
+CREATE TABLE topics (
+    profile TEXT NOT NULL REFERENCES profiles (id), words TEXT NOT NULL,
+    created_at REAL NOT NULL, changed_at REAL NOT NULL, deleted_at REAL, PRIMARY KEY (profile, words)
+);
+"""
+"""What is read, and which searches are followed; ``week`` is the week that a paper was picked for, empty for none."""
+
+MIGRATIONS = (FIRST, READING)
 """Script ``n`` makes version n + 1 from version n. Never change one that was shipped; add the next."""
 
 

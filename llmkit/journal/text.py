@@ -15,6 +15,7 @@ MOST_TEXT = 20_000
 MOST_LINE = 500
 """Characters of a title, of what went wrong, or of a figure's name."""
 MOST_NAME = 40
+MOST_TOPIC = 80
 MOST_JSON = 20_000
 
 _ACTIVE = re.compile(
@@ -88,6 +89,54 @@ def query(link: str) -> str:
     if len(written) > MOST_JSON:
         raise JournalError("journal_long", length=f"{len(written):,}", most=f"{MOST_JSON:,}")
     return written
+
+
+def quoted(text: str, *, most: int = MOST_LINE) -> str:
+    """Return a stranger's text (a paper's title) on one line, cut: it is never refused, and shown as text alone.
+
+    >>> quoted("JavaScript:\\n  a \\x00survey", most=14)
+    'JavaScript: a…'
+    """
+    plain = text.encode("utf-8", errors="replace").decode("utf-8")
+    plain = "".join(" " if unicodedata.category(char) == "Cc" else char for char in plain)
+    plain = " ".join(unicodedata.normalize("NFC", plain).split())
+    return plain if len(plain) <= most else plain[: most - 1].rstrip() + "…"
+
+
+def paper_id(given: str) -> str:
+    """Return the name of a paper: arXiv's number ("1706.03762", "cmp-lg/9404001"), or another's.
+
+    Raises:
+        JournalError: ``journal_field``.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}(?:/\d{1,10})?", given, re.ASCII):
+        raise JournalError("journal_field", field="paper", value=given[:40])
+    return given
+
+
+def address(given: str) -> str:
+    """Return a paper's address: https, and nothing that could leave an attribute; empty where it has none.
+
+    Raises:
+        JournalError: ``journal_field``.
+    """
+    if given and not re.fullmatch(r"https://[a-z0-9.-]+/[\w./~%-]{0,200}", given, re.ASCII):
+        raise JournalError("journal_field", field="address", value=given[:40])
+    return given
+
+
+def topic(words: str) -> str:
+    """Return the words of a search that is followed: in one line, without capitals.
+
+    Raises:
+        JournalError: ``journal_empty``, and as `clean`.
+    """
+    return required(line(words, most=MOST_TOPIC), most=MOST_TOPIC).casefold()
+
+
+def week_or_none(week: str) -> str:
+    """Return a week as `known_week` does, or nothing where none is given."""
+    return known_week(week) if week else ""
 
 
 def plain_json(values: Mapping[str, Any] | str) -> str:

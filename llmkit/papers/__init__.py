@@ -2,6 +2,6 @@
 
 from llmkit.papers.arxiv import Paper
 from llmkit.papers.errors import PapersError
-from llmkit.papers.kept import Listed, last_list, refresh
+from llmkit.papers.kept import Listed, last_list, newest, refresh
 
-__all__ = ["Listed", "Paper", "PapersError", "last_list", "refresh"]
+__all__ = ["Listed", "Paper", "PapersError", "last_list", "newest", "refresh"]

@@ -6,6 +6,8 @@ Source: https://info.arxiv.org/help/api/user-manual.html
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +24,11 @@ MOST_BYTES = 8_000_000
 """A list of 200 papers takes about half a megabyte."""
 
 TIMEOUT_S = 20.0
+PAUSE_S = 3.0
+"""Between two questions, whoever asks them: arXiv wants no more from one machine."""
+
+_one_at_a_time = threading.Lock()
+_asked_at = [float("-inf")]
 _ATOM, _ARXIV = "{http://www.w3.org/2005/Atom}", "{http://arxiv.org/schemas/atom}"
 _ID = re.compile(r"arxiv\.org/abs/(?P<id>[\w.-]+?(?:/\d+)?)(?:v\d+)?$")
 _WORD = re.compile(r"[\w-]+")
@@ -96,6 +103,15 @@ def fetch(words: str = "", *, categories: Sequence[str] = CATEGORIES, most: int 
 
 
 def _get(asked: dict[str, str]) -> bytes:
+    with _one_at_a_time:
+        time.sleep(max(_asked_at[0] + PAUSE_S - time.monotonic(), 0.0))
+        try:
+            return _read(asked)
+        finally:
+            _asked_at[0] = time.monotonic()
+
+
+def _read(asked: dict[str, str]) -> bytes:
     with httpx.stream("GET", API, params=asked, timeout=TIMEOUT_S) as answer:
         if answer.status_code != httpx.codes.OK:
             raise PapersError("papers_refused", status=answer.status_code)
@@ -108,7 +124,7 @@ def _get(asked: dict[str, str]) -> bytes:
 
 
 def parse(feed: bytes) -> tuple[Paper, ...]:
-    """Read an Atom feed of arXiv's; entries that are not papers are left out.
+    """Read an Atom feed of arXiv's; entries that are not papers, or come twice, are left out.
 
     Raises:
         PapersError: ``papers_garbled`` where it is none, ``papers_refused`` where arXiv reports an error in it.
@@ -124,8 +140,11 @@ def parse(feed: bytes) -> tuple[Paper, ...]:
     entries = root.findall(f"{_ATOM}entry")
     if len(entries) == 1 and "/api/errors" in _text(entries[0], "id"):
         raise PapersError("papers_refused", status=_text(entries[0], "summary")[:200])
-    found = (_paper(entry) for entry in entries)
-    return tuple(paper for paper in found if paper is not None)
+    found: dict[str, Paper] = {}
+    for paper in map(_paper, entries):
+        if paper is not None:
+            found.setdefault(paper.id, paper)
+    return tuple(found.values())
 
 
 def _paper(entry: ElementTree.Element) -> Paper | None:

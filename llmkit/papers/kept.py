@@ -15,6 +15,8 @@ from llmkit.home import home
 from llmkit.papers.arxiv import CATEGORIES, Paper, fetch, question
 
 WEEK = timedelta(days=7)
+FRESH = timedelta(minutes=10)
+"""A list that is younger is not asked for again: a class that presses the button together asks once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,18 @@ def refresh(words: str = "", *, categories: Sequence[str] = CATEGORIES, most: in
     finally:
         Path(half).unlink(missing_ok=True)
     return listed
+
+
+def newest(words: str = "", *, categories: Sequence[str] = CATEGORIES, most: int = 50) -> Listed:
+    """Return the list kept for this search while it is fresh, else ask arXiv.
+
+    Raises:
+        PapersError, OSError: as `refresh`.
+    """
+    kept = last_list(words, categories=categories)
+    if kept is not None and timedelta(0) <= datetime.now(UTC) - kept.fetched < FRESH:
+        return kept
+    return refresh(words, categories=categories, most=most)
 
 
 def last_list(words: str = "", *, categories: Sequence[str] = CATEGORIES) -> Listed | None:

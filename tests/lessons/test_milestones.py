@@ -26,7 +26,24 @@ def test_a_number_tells_the_year_it_appeared() -> None:
             assert paper.year == 2000 + int(paper.arxiv[:2]), paper.title
             assert paper.address.endswith(paper.arxiv)
         else:
-            assert paper.address == ""
+            assert paper.address == paper.url
+            assert re.fullmatch(r"https://[a-z.-]+/[\w./-]+", paper.url), paper.title
+
+
+def test_a_citation_says_it_all_and_bibtex_balances() -> None:
+    assert len({paper.key for paper in milestones()}) == len(milestones())
+    for paper in milestones():
+        for piece in (paper.title, paper.authors, str(paper.year), paper.venue):
+            assert piece in paper.citation
+        assert paper.bibtex.startswith(f"@misc{{{paper.key},\n")
+        assert paper.bibtex.count("{") == paper.bibtex.count("}")
+        assert not re.search(r"(?<!\\)[&%$#_](?=[^}]*}\s*,\n  (?:author|year))", paper.bibtex)
+    attention = next(paper for paper in milestones() if paper.arxiv == "1706.03762")
+    assert attention.key == "vaswani2017attention"
+    assert "author = {Ashish Vaswani and Noam Shazeer and " in attention.bibtex
+    assert "eprint = {1706.03762}" in attention.bibtex
+    many = next(paper for paper in milestones() if paper.authors.endswith("and others"))
+    assert " and others}" in many.bibtex
 
 
 def test_each_is_about_a_page_and_a_part_and_every_part_has_one() -> None:

@@ -69,16 +69,17 @@ def test_a_write_that_fails_leaves_nothing_behind(me: str) -> None:
     assert journal.profiles()[0].id == me
 
 
-def test_a_second_version_is_reached_and_the_first_kept(me: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_version_is_reached_and_this_one_kept(me: str, monkeypatch: pytest.MonkeyPatch) -> None:
     journal.add_note(me, "tokens", "before")
-    second = "ALTER TABLE notes ADD COLUMN mood TEXT NOT NULL DEFAULT 'good';"
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, second))
+    version = len(schema.MIGRATIONS)
+    following = "ALTER TABLE notes ADD COLUMN mood TEXT NOT NULL DEFAULT 'good';"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, following))
     with store.database() as connection:
         assert connection.execute("SELECT text, mood FROM notes").fetchall()[0][:] == ("before", "good")
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
-    (kept,) = [path for path in journal.backups() if path.name.startswith("before-v2")]
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == version + 1
+    (kept,) = [path for path in journal.backups() if path.name.startswith(f"before-v{version + 1}")]
     with sqlite3.connect(kept) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == version
         assert connection.execute("SELECT text FROM notes").fetchall() == [("before",)]
     monkeypatch.undo()
 

@@ -16,6 +16,13 @@ from llmkit import journal
 from llmkit.journal import archive, store
 from tests.llmkit.test_journal import PNG, BrokenError, refused
 
+ATTENTION = journal.Work(
+    id="1706.03762",
+    title="Attention *Is* All You <Need>",
+    authors="A. Vaswani",
+    address="https://arxiv.org/abs/1706.03762",
+)
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -34,6 +41,9 @@ def me(place: Path) -> str:
     journal.add_mistake(profile, "tokens", "what", why="why", mended="mended")
     journal.add_planned(profile, "1706.03762")
     journal.pass_by(profile, "tokens", "step", "do.cut")
+    journal.set_state(profile, ATTENTION, "done")
+    journal.pick(profile, ATTENTION)
+    journal.follow(profile, "rotary embedding")
     return profile
 
 
@@ -48,7 +58,7 @@ def dump(profile: str) -> dict[str, list[tuple[Any, ...]]]:
                     f"SELECT {tables.get(table, '*')} FROM {table} WHERE profile = ?", (profile,)
                 ).fetchall()
             )
-            for table in ("notes", "mistakes", "plan", "progress", "days")
+            for table in ("notes", "mistakes", "plan", "progress", "days", "papers", "topics")
         }
 
 
@@ -105,7 +115,8 @@ def test_what_was_shown_is_what_is_done(me: str) -> None:
 
 def test_markdown_says_it_all(me: str) -> None:
     text = journal.export_markdown(me)
-    for piece in ("## tokens", "第一則", "(/tokens?layer=2)", "mended", "1706.03762"):
+    told = r"Attention \*Is\* All You \<Need\>"
+    for piece in ("## tokens", "第一則", "(/tokens?layer=2)", "mended", "1706.03762", told, "- rotary embedding"):
         assert piece in text
     assert "gone" not in text
 
@@ -120,6 +131,7 @@ def test_partners_stand_beside_and_never_inside(me: str) -> None:
     assert journal.keep_partner(me, journal.export_for_partner(friend, with_notes=False)).notes == ()
     assert len(journal.partners(me)) == 1
     mine = journal.export_for_partner(me)
+    assert b"1706.03762" not in zipfile.ZipFile(io.BytesIO(mine)).read("journal.json")  # nor what is read
     assert b"mended" not in zipfile.ZipFile(io.BytesIO(mine)).read("journal.json")  # the error log stays at home
     with refused("journal_partner_self"):
         journal.keep_partner(me, mine)
@@ -148,7 +160,7 @@ def changed(file: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda book: book.update(version=2), "journal_file_newer"),
+        (lambda book: book.update(version=3), "journal_file_newer"),
         (lambda book: book.update(version="1"), "journal_file"),
         (lambda book: book.update(format="other"), "journal_file"),
         (lambda book: book.update(notes={}), "journal_file"),
@@ -165,6 +177,13 @@ def changed(file: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
         (lambda book: book["days"][0].update(day="2026-02-30"), "journal_field"),
         (lambda book: book["days"][0].update(actions=True), "journal_field"),
         (lambda book: book["plan"][0].update(week="2026-W99"), "journal_field"),
+        (lambda book: book.pop("papers"), "journal_file"),
+        (lambda book: book["papers"][0].update(id="a b"), "journal_field"),
+        (lambda book: book["papers"][0].update(address="javascript:alert(1)"), "journal_field"),
+        (lambda book: book["papers"][0].update(address='https://a.example/"onclick='), "journal_field"),
+        (lambda book: book["papers"][0].update(state="read"), "journal_field"),
+        (lambda book: book["papers"][0].update(week="2026-W99"), "journal_field"),
+        (lambda book: book["topics"][0].update(words="x" * 81), "journal_long"),
     ],
 )
 def test_a_wrong_book_is_refused(me: str, change: Callable[[dict[str, Any]], object], code: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,6 +73,7 @@ class Endpoint:
 def arxiv(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     endpoint = Endpoint()
     monkeypatch.setattr(importlib.import_module("llmkit.papers.arxiv"), "API", endpoint.address)
+    monkeypatch.setattr(importlib.import_module("llmkit.papers.arxiv"), "PAUSE_S", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield endpoint
     endpoint.server.shutdown()
@@ -121,6 +124,30 @@ def test_the_list_is_kept_for_each_search_and_found_without_a_network(
     assert papers.last_list() == fresh
     assert papers.last_list("another") == other
     assert papers.last_list("nobody asked") is None
+
+
+def test_a_fresh_list_is_not_asked_for_again(arxiv: Endpoint, own_home: Path) -> None:
+    first = papers.newest("a")
+    assert papers.newest("a") == first
+    assert len(arxiv.asked) == 1
+    papers.newest("b")
+    assert len(arxiv.asked) == 2
+    for kept in (own_home / "papers").iterdir():
+        old = re.sub(r'"fetched": "[^"]+"', '"fetched": "2020-01-01T00:00:00+00:00"', kept.read_text(encoding="utf-8"))
+        kept.write_text(old, encoding="utf-8")
+    assert papers.newest("a").fetched > first.fetched
+
+
+def test_questions_keep_their_distance(arxiv: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("llmkit.papers.arxiv"), "PAUSE_S", 0.3)
+    began = time.monotonic()
+    askers = [threading.Thread(target=papers.refresh, args=(f"word{n}",)) for n in range(3)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len(arxiv.asked) == 3
+    assert time.monotonic() - began >= 0.6
 
 
 @pytest.mark.parametrize(
