@@ -98,8 +98,9 @@ def test_the_losses_are_those_of_a_loop_with_peft(own_home: Path, tmp_path: Path
 
 def test_a_step_is_measured_in_a_process_of_its_own(own_home: Path, tmp_path: Path) -> None:
     settings = asked(tmp_path)
-    found = run_memory(settings, DirectReport(tmp_path))["methods"]
-    full, lora, dora = (found[name] for name in ("full", "lora", "dora"))
+    methods = ("full", "frozen", "lora", "dora")
+    found = run_memory({**settings, "methods": list(methods)}, DirectReport(tmp_path))["methods"]
+    full, frozen, lora, dora = (found[name] for name in methods)
     weights = sum(p.numel() for p in open_box(settings["box_id"]).model.parameters())
     assert full["learning"] == full["total"] == weights
     assert full["gradients"] == 4 * weights
@@ -107,7 +108,8 @@ def test_a_step_is_measured_in_a_process_of_its_own(own_home: Path, tmp_path: Pa
     assert lora["learning"] == 2 * 2 * 2 * (24 + 24)
     assert dora["learning"] == lora["learning"] + 2 * 2 * 24
     assert lora["gradients"] == 4 * lora["learning"]
-    assert lora["loss"] == pytest.approx(full["loss"], abs=1e-5)
+    assert frozen["learning"] == 2 * 24 + 256 * 24  # the final norm, and the token table that is the head
+    assert lora["loss"] == frozen["loss"] == pytest.approx(full["loss"], abs=1e-5)
     assert all(one["peak"] > one["before"] > 0 for one in found.values())
 
 
