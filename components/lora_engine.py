@@ -84,8 +84,10 @@ class Picture:
         return min(len(self.changed[at].singular), MOST_DIRECTIONS)
 
     def sent(self) -> dict[str, Any]:
-        """The numbers as the browser gets them, once: corners as bytes with a scale each, singular values as they are."""
-        pieces, scales, sizes = [], [], []
+        """The numbers as the browser gets them, once: corners as bytes with a scale each, singular values whole."""
+        pieces: list[NDArray[np.int8]] = []
+        scales: list[float] = []
+        sizes: list[int] = []
         for corner in self.corners:
             for table in corner:
                 top = float(np.abs(table).max(initial=0.0))
@@ -211,7 +213,8 @@ def _picture(box_id: str, fingerprint: str, adapter_id: str, made_at: float) -> 
         n = min(len(one.singular), MOST_DIRECTIONS)
         left, right = (one.left * one.singular)[:ROWS], one.right[:, :COLUMNS]
         b, a = low.b.cpu().numpy()[:ROWS], low.a.cpu().numpy()[:, :COLUMNS]
-        corners.append((left @ right, b, a, left[:, :n], right[:n]))
+        tables = (left @ right, b, a, left[:, :n], right[:n])
+        corners.append(tuple(np.asarray(table, dtype=np.float32) for table in tables))
     layer = [name for name, _ in box.model.layers[0].named_modules()]
     kinds = {one.matrix: one.name.split(".", 2)[2] for one in changed}
     told = f"{box_id} {fingerprint} {adapter_id} {made_at}"

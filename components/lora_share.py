@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from components import engine
@@ -12,6 +14,9 @@ from components.frame import Page, section
 from components.lora_engine import Desk
 from components.lora_sections import adapter_name
 from llmkit import jobs
+
+if TYPE_CHECKING:
+    from llmkit.tune.adapter_shelf import Here
 
 _BROUGHT = "_lora_brought"
 
@@ -51,7 +56,7 @@ def _draw_take(page: Page, desk: Desk) -> None:
     st.code(snippet(engine.open_box(one.box_id), "adapter"), language="python", wrap_lines=True)
 
 
-def _delete(one: found.Here) -> None:
+def _delete(one: Here) -> None:
     """Throw an adapter away, and the job that made it, so that it can be made again."""
     from llmkit.tune.adapter_shelf import remove
 

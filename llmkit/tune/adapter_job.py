@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def run_memory(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     methods = settings["methods"]
     for at, method in enumerate(methods):
         report(at, len(methods), method, {"methods": dict(measured)})
-        measured[method] = _measure_apart({**settings, "method": method}, lambda at=at: report(at, len(methods)))
+        measured[method] = _measure_apart({**settings, "method": method}, partial(report, at, len(methods)))
     return {"methods": measured}
 
 

@@ -36,7 +36,7 @@ def set_learning(model: Transformer, method: Method, config: AdapterConfig) -> N
     Raises:
         TuneError: ``no_targets``.
     """
-    if method not in ("full", "frozen"):
+    if method != "full" and method != "frozen":  # so spelt, the type checker knows what is left
         put_adapter(model, replace(config, kind=method))
         return
     model.requires_grad_(method == "full")
