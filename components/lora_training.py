@@ -65,6 +65,7 @@ def _draw_training(page: Page, desk: Desk, plan: Plan) -> None:
 
 def _draw_texts(page: Page) -> tuple[str, str | None] | None:
     """Let the learner choose what it learns from; return source and label, None as long as there is none."""
+    from llmkit.tune.adapter_job import HELD_OUT
     from llmkit.tune.adapter_texts import fingerprint, sources_here
 
     say, here = page.say, sources_here()
@@ -97,7 +98,8 @@ def _draw_texts(page: Page) -> tuple[str, str | None] | None:
     if not data:
         return None
     texts = asked.texts(data, fingerprint(data), label).value
-    draw_note(say("lora.data.note", train=f"{min(len(texts.train), asked.ROWS):,}", held=f"{len(texts.held_out):,}"))
+    held_out = min(len(texts.held_out), HELD_OUT)
+    draw_note(say("lora.data.note", train=f"{min(len(texts.train), asked.ROWS):,}", held=f"{held_out:,}"))
     with st.expander(say("lora.data.look"), key="lora_look"):
         st.code("\n".join(text[:200] for text in texts.train[:5]), language=None, wrap_lines=True)
     return data, label
@@ -187,9 +189,12 @@ def _draw_machines(page: Page, plan: Plan) -> None:
         st.html(machines.legend(page.bench.say))
         for method, column in zip(asked.DRAWN, st.columns(3, gap="medium"), strict=True):
             with column:
-                st.html(f'<h3 class="ft-title">{say(f"lora.method.{method}")}</h3>')
+                sign = '<i class="lora-no"></i> ' if method == "full" else machines.FROZEN
+                st.html(f'<h3 class="ft-title lora-method">{sign}{say(f"lora.method.{method}")}</h3>')
                 st.html(machines.machine(counted[method], names))
                 st.html(machines.counts(counted[method], page.bench.say))
+    if any(part.name == "embedding" and part.learning for part in counted["frozen"].parts):
+        draw_note(say("lora.tied"))
     full, lora = counted["full"], counted["lora"]
     told = say(
         "lora.nothing_frozen",
@@ -197,7 +202,7 @@ def _draw_machines(page: Page, plan: Plan) -> None:
         lora=f"{(lora.gradient_bytes + lora.optimizer_bytes) / machines.MIB:,.1f}",
         weights=f"{full.total * 4 / machines.MIB:,.0f}",
     )
-    st.html(f'<aside class="lora-no"><i></i><p>{told}</p></aside>')
+    st.html(f'<aside class="lora-aside"><i class="lora-no"></i><p>{told}</p></aside>')
 
 
 def _warn(page: Page, plan: Plan) -> None:
@@ -245,7 +250,7 @@ def _draw_curve(page: Page, told: Any, badge: Badge) -> None:
     points = table.to_numpy(dtype=np.float32)
     drawing = go.Figure(go.Scatter(x=points[:, 0], y=points[:, 1], mode="lines", line={"color": ACCENT, "width": 3}))
     drawing.update_xaxes(title={"text": page.say("lora.curve.step")}, showgrid=False)
-    drawing.update_yaxes(title={"text": page.say("lora.curve.loss")}, rangemode="tozero")
+    drawing.update_yaxes(title={"text": page.say("lora.curve.loss")})
     drawing.update_layout(height=280)
     page.figure(drawing, key="curve", badge=badge, alt=alt, data=table)
     draw_note(

@@ -59,7 +59,8 @@ function buildLora(root) {
     return [name, { canvas, caption, figure: make("figure", {}, caption, canvas) }];
   }));
   const sign = (text) => make("b", { "aria-hidden": "true" }, text), equals = sign("=");
-  const formula = make("div", { class: "tables" }, pieces.b.figure, sign("·"), pieces.a.figure, equals, pieces.delta.figure, sign("≈"), pieces.kept.figure);
+  const formula = make("div", { class: "tables" }, make("div", {}, pieces.b.figure, sign("·"), pieces.a.figure),
+    make("div", {}, equals, pieces.delta.figure, sign("≈"), pieces.kept.figure));
   view.append(mapTitle, make("div", { class: "map" }, map), mapHint, controls, facts, formula, colourHint, barsTitle, make("div", {}, bars), barsHint);
   root.append(view);
 
@@ -94,7 +95,7 @@ function buildLora(root) {
   }
 
   function drawMap(colours, family) {
-    const room = Math.max(view.clientWidth - 8, 240), named = 76, cell = clamp((room - named) / layers, 9, 46), tall = 34;
+    const room = Math.max(view.clientWidth - 8, 240), named = 76, cell = clamp((room - named) / layers, 9, 84), tall = 34;
     const pen = prepare(map, named + layers * cell + 4, data.matrices.length * tall + 26), top = Math.max(...shares) || 1;
     box = { named, cell, tall };
     pen.font = `600 15px ${family}`;
@@ -145,7 +146,8 @@ function buildLora(root) {
   function drawFormula(colours) {
     const one = found[at], kept = rebuild(one, k), words = data.words, room = Math.max(view.clientWidth - 8, 240);
     const most = (table) => table.values.reduce((top, value) => Math.max(top, Math.abs(value)), 0), top = most(one.delta);
-    const size = room < 700 ? 3 : 4.2, thick = clamp(96 / one.b.columns, size, 12); // the narrow side is drawn thick, so that it can be seen
+    const size = clamp((room - 84) / (2 * one.delta.columns), 1.6, 4.6); // ΔW and what is kept of it stand side by side
+    const thick = clamp(96 / one.b.columns, size, 12); // the narrow side is drawn thick, so that it can be seen
     drawTable(pieces.b, one.b, most(one.b), colours, [thick, size]);
     drawTable(pieces.a, one.a, most(one.a), colours, [size, thick]);
     drawTable(pieces.delta, one.delta, top, colours, [size, size]);
