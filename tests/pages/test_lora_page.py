@@ -80,9 +80,7 @@ def wait(kind: str, settings: dict[str, Any]) -> jobs.Job:
 
 
 @pytest.mark.parametrize("lang", list(LANGUAGES))
-def test_without_an_adapter_frozen_parts_are_drawn_and_the_check_is_about_them(
-    open_page: OpenPage, lang: str
-) -> None:
+def test_without_an_adapter_frozen_parts_are_drawn_and_the_check_is_about_them(open_page: OpenPage, lang: str) -> None:
     app = open_page("lora", lang=lang, box=BOX)
     say = words(lang)
     assert not app.exception
