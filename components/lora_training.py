@@ -202,7 +202,7 @@ def _draw_machines(page: Page, plan: Plan) -> None:
         lora=f"{(lora.gradient_bytes + lora.optimizer_bytes) / machines.MIB:,.1f}",
         weights=f"{full.total * 4 / machines.MIB:,.0f}",
     )
-    st.html(f'<aside class="lora-aside"><i class="lora-no"></i><p>{told}</p></aside>')
+    st.html(f'<div class="lora-aside"><i class="lora-no"></i><p>{told}</p></div>')
 
 
 def _warn(page: Page, plan: Plan) -> None:
