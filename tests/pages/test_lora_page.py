@@ -70,7 +70,7 @@ def trained(path: Path, **config: Any) -> Here:
 
 
 def wait(kind: str, settings: dict[str, Any]) -> jobs.Job:
-    for _ in range(1200):
+    for _ in range(2400):
         job = jobs.find(kind, settings)
         if job is not None and not job.active:
             assert job.state == "done", jobs.log(job.id)
@@ -205,7 +205,10 @@ def test_an_encoder_without_an_adapter_says_what_it_lacks(open_page: OpenPage, t
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert"])
-def test_memory_is_measured_and_drawn(open_page: OpenPage, tmp_path: Path, family: str) -> None:
+def test_memory_is_drawn_as_it_was_measured(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setenv("LLMKIT_TEST_KINDS", "adapter_memory=tests.pages.lora_tasks:memory")
     settings = settings_of(tmp_path, family)
     app = open_page("lora", lang="en", box=settings["box_id"])
     assert not app.exception
@@ -213,15 +216,15 @@ def test_memory_is_measured_and_drawn(open_page: OpenPage, tmp_path: Path, famil
     job = next(job for job in jobs.all_jobs() if job.kind == asked.MEMORY)
     told = wait(asked.MEMORY, dict(job.settings)).result["methods"]
     assert list(told) == list(asked.MEMORY_METHODS)
-    assert told["full"]["learning"] == told["full"]["total"]
-    assert told["lora"]["optimizer"] < told["frozen"]["optimizer"] < told["full"]["optimizer"] or family == "bert"
-    assert sum(memory.pieces(told["full"]).values()) >= told["full"]["peak"] - told["full"]["before"]
+    assert sum(memory.pieces(told["full"]).values()) == told["full"]["peak"] - told["full"]["before"]
     app.run()
     assert not app.exception
-    assert f"{told['lora']['learning']:,}" in seen(app)
+    both = (told["full"], told["lora"])
+    full, lora = (f"{(one['gradients'] + one['optimizer']) / 2**20:,.2f}" for one in both)
+    assert f"{float(full):,.1f} MiB" in seen(app)
+    assert f"{lora} MiB" in seen(app)
+    assert "100 times" in seen(app)
     assert done(app)[3] == "done"
-    counted = asked.counted(asked.plan(settings["box_id"], "", None), "lora").value
-    assert counted.learning == told["lora"]["learning"]
 
 
 def test_pasted_lines_are_learned_and_the_adapter_is_deleted(open_page: OpenPage, tmp_path: Path) -> None:
