@@ -59,10 +59,11 @@ def _draw_take(page: Page, desk: Desk) -> None:
 def _delete(one: Here) -> None:
     """Throw an adapter away, and the job that made it, so that it can be made again."""
     from llmkit.tune.adapter_shelf import remove
+    from llmkit.tune.run_folder import run_id
 
     remove(one)
     for job in jobs.all_jobs():
-        if job.kind == asked.TRAIN and job.state == "done" and job.result["adapter"] == one.id:
+        if job.kind == asked.TRAIN and not job.active and run_id(job.settings) == one.id:
             jobs.forget(job.id)
 
 

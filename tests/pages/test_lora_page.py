@@ -230,6 +230,7 @@ def test_memory_is_drawn_as_it_was_measured(
 def test_pasted_lines_are_learned_and_the_adapter_is_deleted(open_page: OpenPage, tmp_path: Path) -> None:
     box_id = f"folder:{random_box(tmp_path / 'gpt2', 'gpt2', seed=3)}"
     app = open_page("lora", lang="en", box=box_id, sentence=SENTENCE)
+    app.select_slider(key="lora_steps").set_value(20).run()
     app.segmented_control(key="lora_from").set_value("paste").run()
     lines = "\n".join(f"row {n}: the sea is blue" for n in range(30))
     app.text_area(key="lora_paste").set_value(lines).run()
