@@ -136,8 +136,8 @@ def frame(picture: Picture) -> pd.DataFrame:
     )
 
 
-def desk(bench: Workbench, chosen: str | None) -> Desk:
-    """Return what the page is about; `chosen` is an adapter's id.
+def desk(bench: Workbench) -> Desk:
+    """Return what the page is about, no adapter chosen yet.
 
     Raises:
         Exception: with a ``.code``, where the box is missing or broken.
@@ -146,9 +146,8 @@ def desk(bench: Workbench, chosen: str | None) -> Desk:
 
     box_id = base_of(bench.box_id)
     box = engine.open_box(box_id)
-    here = adapters_here(box_id)
-    one = next((one for one in here if one.id == chosen), here[0] if here else None)
-    return Desk(box_id=box_id, writes=box.config.causal and box.model.unembedding is not None, here=here, chosen=one)
+    writes = box.config.causal and box.model.unembedding is not None
+    return Desk(box_id=box_id, writes=writes, here=adapters_here(box_id), chosen=None)
 
 
 def adapter(one: Here) -> Made[Adapter]:

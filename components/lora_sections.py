@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -32,7 +33,7 @@ def draw_desk(page: Page) -> Desk:
     """
     st.html(own_style("finetune") + own_style("lora"))
     with st.spinner(page.say("lora.opening")):
-        desk = found.desk(page.bench, None)
+        desk = found.desk(page.bench)
     st.header(page.say("lora.inside.title"))
     if desk.box_id != page.bench.box_id:
         draw_note(page.say("lora.base", box=page.bench.box_id, base=desk.box_id))
@@ -42,19 +43,18 @@ def draw_desk(page: Page) -> Desk:
             page.lead("finetune")
         return desk
     _forget_gone(desk)
-    ids = tuple(one.id for one in desk.here)
+    here = {one.id: one for one in desk.here}
     chosen = st.selectbox(
         page.say("lora.adapter"),
-        ids,
-        format_func=lambda name: next((adapter_name(page, one) for one in desk.here if one.id == name), name),
+        tuple(here),
+        format_func=lambda name: adapter_name(page, here[name]) if name in here else name,
         key=_CHOSEN,
         bind="query-params",
     )
-    desk = found.desk(page.bench, chosen)
-    if desk.chosen is not None:
-        page.tick("do.train")
-        draw_inside(page, desk.chosen)
-    return desk
+    one = here.get(chosen, desk.here[0])
+    page.tick("do.train")
+    draw_inside(page, one)
+    return replace(desk, chosen=one)
 
 
 def _forget_gone(desk: Desk) -> None:
