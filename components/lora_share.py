@@ -26,17 +26,16 @@ def draw_share(page: Page, desk: Desk) -> None:
     """Draw the ways to take an adapter away, to bring one, and to throw one away."""
     st.header(page.say("lora.share.title"))
     if desk.chosen is not None:
-        _draw_take(page, desk)
+        _draw_take(page, desk.chosen)
     with st.expander(page.say("lora.share.bring"), key="lora_bring_more"):
         _draw_bring(page, desk)
 
 
-def _draw_take(page: Page, desk: Desk) -> None:
+def _draw_take(page: Page, one: Here) -> None:
     """Draw the download, the lines that open it, and the way to delete it."""
     from llmkit.tune.adapter_pack import snippet
 
-    say, one = page.say, desk.chosen
-    assert one is not None
+    say = page.say
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             say("lora.share.take"),

@@ -82,10 +82,12 @@ def put_adapter(model: Transformer, config: AdapterConfig) -> Transformer:
     """Freeze a machine and put adapters into it, in place; it is a copy of the caller's own.
 
     Raises:
-        TuneError: ``no_targets`` when it has none of the layers that were named.
+        TuneError: ``no_targets`` when it has none of the layers that were named, ``qlora_missing``.
     """
     model.requires_grad_(False)
     if config.kind == "qlora":
+        if (missing := why_no_qlora()) is not None:
+            raise missing
         quantise_base(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -169,8 +171,6 @@ def train_adapter(
             the loss is no number any more), ``qlora_missing``.
     """
     require_next_token(box)
-    if config.kind == "qlora" and (missing := why_no_qlora()) is not None:
-        raise missing
     before = held_out_loss(box.model, held_out, box.device)
     model = put_adapter(copy.deepcopy(box.model), config)
     learning = [p for p in model.parameters() if p.requires_grad]
