@@ -168,7 +168,7 @@ def _draw_machines(page: Page, plan: Plan) -> None:
         for method, column in zip(METHODS, st.columns(3, gap="medium"), strict=True):
             with column:
                 st.html(f'<h3 class="ft-title">{say(f"finetune.method.{method}")}</h3>')
-                st.html(picture.machine(counted[method], page.bench.say))
+                st.html(picture.machine(counted[method], picture.part_names(page.bench.say)))
                 st.html(picture.counts(counted[method], page.bench.say))
                 _draw_own(page, plan, method)
     _warn_of_memory(page, plan, n_labels)
@@ -177,10 +177,17 @@ def _draw_machines(page: Page, plan: Plan) -> None:
 def _draw_own(page: Page, plan: Plan, method: str) -> None:
     """Draw one method's own settings, and a warning where its rate is too high."""
     say = page.say
-    _select(say("finetune.rate"), asked.RATES, f"rate_{method}", _rate)
+    _select(say("finetune.rate"), asked.RATES, f"rate_{method}", picture.rate_text)
     rate, usual = plan.rates[method], asked.USUAL_RATES[method]
     if rate > usual * asked.TOO_HIGH:
-        st.warning(say("finetune.rate.high", rate=_rate(rate), usual=_rate(usual), times=f"{rate / usual:,.0f}"))
+        st.warning(
+            say(
+                "finetune.rate.high",
+                rate=picture.rate_text(rate),
+                usual=picture.rate_text(usual),
+                times=f"{rate / usual:,.0f}",
+            )
+        )
     if method != "lora":
         return
     _select(say("finetune.rank"), asked.RANKS, "rank", str)
@@ -200,14 +207,6 @@ def _draw_own(page: Page, plan: Plan, method: str) -> None:
     changed = (plan.rank, plan.alpha, plan.targets)
     if changed != (asked.USUAL["rank"], asked.USUAL["alpha"], asked.USUAL["targets"]):
         page.tick("do.lora")
-
-
-def _rate(rate: float) -> str:
-    """Return a learning rate as papers write it: 5e-5."""
-    if rate >= 0.01:
-        return f"{rate:g}"
-    mantissa, _, exponent = f"{rate:.0e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
 
 
 def _warn_of_memory(page: Page, plan: Plan, n_labels: int) -> None:

@@ -58,8 +58,29 @@ def share(part: int, whole: int) -> str:
     return f"{value:.0f}%" if value >= 99.5 else f"{value:.2g}%"
 
 
-def machine(counted: WhatLearns, say: Words) -> str:
-    """Draw one machine from its labels down to its embedding: what learns, what is frozen. Returns HTML."""
+def rate_text(rate: float) -> str:
+    """Return a learning rate as papers write it.
+
+    >>> rate_text(5e-5), rate_text(0.03)
+    ('5e-5', '0.03')
+    """
+    if rate >= 0.01:
+        return f"{rate:g}"
+    mantissa, _, exponent = f"{rate:.0e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def part_names(say: Words) -> dict[str, str]:
+    """Return what a classifier's parts are called."""
+    return {name: say(f"finetune.part.{name}") for name in ("embedding", "attention", "feed_forward", "head")}
+
+
+def machine(counted: WhatLearns, names: Mapping[str, str]) -> str:
+    """Draw one machine from its head down to its embedding: what learns, what is frozen. Returns HTML.
+
+    Args:
+        counted: its parts. names: what each is called.
+    """
     layers = 1 + max((part.layer for part in counted.parts if part.layer is not None), default=-1)
     tall = "1.15rem" if layers <= TALL_LAYERS else ".5rem"
     by_layer: dict[int | None, list[PartLearns]] = {}
@@ -67,17 +88,17 @@ def machine(counted: WhatLearns, say: Words) -> str:
         by_layer.setdefault(part.layer, []).append(part)
     head = next(part for part in counted.parts if part.name == "head")
     embedding = next(part for part in counted.parts if part.name == "embedding")
-    rows = [_row([head], say, named=True)]
-    rows += [_row(by_layer[layer], say, named=layer == layers - 1) for layer in reversed(range(layers))]
-    rows.append(_row([embedding], say, named=True))
+    rows = [_row([head], names, named=True)]
+    rows += [_row(by_layer[layer], names, named=layer == layers - 1) for layer in reversed(range(layers))]
+    rows.append(_row([embedding], names, named=True))
     return f'<div class="ft-machine" style="--ft-tall:{tall}">{"".join(rows)}</div>'
 
 
-def _row(parts: Sequence[PartLearns], say: Words, *, named: bool) -> str:
+def _row(parts: Sequence[PartLearns], names: Mapping[str, str], *, named: bool) -> str:
     pieces = ""
     for part in parts:
         learns = part.learning > 0
-        sign = ("" if learns else "❄ ") + escape(say(f"finetune.part.{part.name}")) if named else ""
+        sign = ("" if learns else "❄ ") + escape(names[part.name]) if named else ""
         pieces += f'<div class="ft-part ft-{"learning" if learns else "frozen"}">{sign}</div>'
         if part.adapters:
             pieces += '<div class="ft-adapter"></div>'

@@ -20,7 +20,7 @@ _PLACES = "_moving"
 
 _MOST_DIGITS = 6
 
-Room = Literal["tokens", "embeddings", "positions", "families", "generate", "papers"]
+Room = Literal["tokens", "embeddings", "positions", "families", "generate", "lora", "prune", "papers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +117,8 @@ def _component(room: Room) -> Callable[..., Any]:
     """Register the pictures of one room: their script after those that all share."""
     more = {"papers": ("copying.js", "papers_drawing.js")}.get(room, ("moving_charts.js",))
     scripts = ("attention_common.js", "moving.js", *more, f"moving_{room}.js")
-    own = {
-        "tokens": ("tokens_style.css",),
-        "generate": ("js/moving_generate.css",),
-        "papers": ("js/moving_papers.css",),
-    }
-    styles = ("js/attention.css", "js/moving.css", *own.get(room, ()))
+    own = ["tokens_style.css"] if room == "tokens" else [f"js/moving_{room}.css"]
+    styles = ("js/attention.css", "js/moving.css", *(name for name in own if (_HERE / name).is_file()))
     return st.components.v2.component(
         f"llm_guide_moving_{room}",
         js="\n".join((_HERE / "js" / name).read_text(encoding="utf-8") for name in scripts),
@@ -130,5 +126,5 @@ def _component(room: Room) -> Callable[..., Any]:
     )
 
 
-_ROOMS: tuple[Room, ...] = ("tokens", "embeddings", "positions", "families", "generate", "papers")
+_ROOMS: tuple[Room, ...] = ("tokens", "embeddings", "positions", "families", "generate", "lora", "papers")
 _COMPONENTS = {room: _component(room) for room in _ROOMS}

@@ -326,6 +326,21 @@ STEPS = (
         do=("do.round", "do.point", "do.head", "do.bench"),
     ),
     Step(
+        number="3-4",
+        slug="lora",
+        script="pages/strengthen/lora.py",
+        chapter="strengthen",
+        pictogram="snow",
+        minutes=30,
+        parts=(
+            Part(key="part.frozen", number="340-01"),
+            Part(key="part.adapter", number="340-02"),
+            Part(key="part.direction", number="340-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.train", "do.rank", "do.strength", "do.memory"),
+    ),
+    Step(
         number="3-5",
         slug="deploy",
         script="pages/strengthen/deploy.py",

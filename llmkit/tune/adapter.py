@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ class AdapterError(ValueError):
     """An adapter cannot be read, or does not belong to this box.
 
     Args:
-        code: ``adapter_broken`` (folder, detail), ``adapter_other_box`` (box, detail: what does not fit) or
-            ``adapter_strength`` (asked, most). values: what the message names.
+        code: ``adapter_broken`` (folder, detail), ``adapter_other_box`` (box, detail: what does not fit),
+            ``adapter_strength`` (asked, most), ``adapter_files`` (not PEFT's two files), ``adapter_unsafe`` (file: one
+            that could run code) or ``adapter_too_big`` (limit, in megabytes). values: what the message names.
     """
 
     def __init__(self, code: str, **values: object) -> None:
@@ -138,6 +139,10 @@ def read_adapter(folder: Path, box: Assembled) -> Adapter:
             raise ValueError("neither LoRA nor DoRA with one rank and one alpha")
         dora, rslora = bool(config.get("use_dora")), bool(config.get("use_rslora"))
         found = _modules(tensors)
+        if any(one["a"].shape[0] != rank for one in found.values()):
+            raise ValueError(f"matrices that are not of rank {rank}")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("numbers that are not finite")
         scale = scaling(alpha, rank, rslora=rslora)
         lows = [low for name, one in found.items() for low in _lows(name, one, scale, box)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
@@ -294,18 +299,6 @@ def _exchanged(linear: nn.Linear, low: Low, strength: float, merged: bool) -> nn
         weight = linear.weight + strength * own.delta(linear.weight) if strength else linear.weight.clone()
     made.weight = nn.Parameter(weight, requires_grad=False)
     return made
-
-
-@torch.inference_mode()
-def merging_error(box: Assembled, adapter: Adapter, ids: Sequence[int]) -> float:
-    """How far the merged machine's numbers are from the unmerged one's on a text: max |Δ|.
-
-    Args:
-        ids: T tokens of the text. The numbers are logits, or final states where the box has no unembedding.
-    """
-    given = torch.tensor([list(ids)], device=box.device)
-    merged, beside = (adapted(box, adapter, merged=one)(given) for one in (True, False))
-    return float((merged - beside).abs().max())
 
 
 def _modules(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

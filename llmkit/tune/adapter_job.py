@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ from llmkit.home import home
 from llmkit.jobs import Report
 from llmkit.reference import open_box
 from llmkit.tune.adapter import AdapterError, adapted, adapter_tensors, read_adapter, write_adapter
+from llmkit.tune.adapter_texts import open_texts
 from llmkit.tune.adapter_train import AdapterConfig, encode_texts, train_adapter
 from llmkit.tune.atomic import write_atomically
 from llmkit.tune.curve import thin
-from llmkit.tune.labelled import open_labelled
 from llmkit.tune.run_folder import run_id
 
-METHODS = ("full", "lora", "dora")
 NOTE = "adapter.json"
 """Beside PEFT's two files: how the adapter was made."""
 
@@ -34,7 +34,7 @@ HELD_OUT = 64
 """Texts that the loss is measured on before and after, at most."""
 
 LIKELIEST = 8
-"""Next tokens told at each strength."""
+"""Next tokens told at each strength, those of strength 1; and half as many of the box alone."""
 
 
 def config_of(settings: Mapping[str, Any]) -> AdapterConfig:
@@ -94,16 +94,13 @@ def run_train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """
     config = config_of(settings)
     report(0, config.steps)
-    data = open_labelled(settings["data"], expected=settings["data_fingerprint"])
+    data = open_texts(settings["data"], label=settings["label"], expected=settings["data_fingerprint"])
     shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     box = open_box(settings["box_id"], device=settings["device"])
     require_next_token(box)
-    wanted = settings["label"]
     train, held_out = (
-        encode_texts(
-            box, [row.text for row in rows if wanted in (None, row.label)][:most], max_tokens=config.max_tokens
-        )
-        for rows, most in ((data.train, settings["rows"]), (data.validation, HELD_OUT))
+        encode_texts(box, texts[:most], max_tokens=config.max_tokens)
+        for texts, most in ((data.train, settings["rows"]), (data.held_out, HELD_OUT))
     )
     curve: list[tuple[int, float]] = []
 
@@ -139,7 +136,7 @@ def run_strength(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Returns:
         answers: for each strength its text (greedy; bytes that are no character as \\\\x..), and next: the likeliest
-        tokens [text, probability] after the prompt, over all strengths the same ones, in the order of strength 1's.
+        tokens [text, probability] after the prompt, over all strengths the same ones: those of strength 1, then of 0.
 
     Raises:
         AdapterError, BoxError: as they are. GenerateError: ``no_next_token``, ``prompt_empty``, ``prompt_too_long``.
@@ -153,7 +150,10 @@ def run_strength(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     stops = frozenset(token.token_id for token in box.tokenizer.added if token.special)
     given = torch.tensor([ids], device=box.device)
     with torch.inference_mode():
-        likely = adapted(box, adapter)(given)[0, -1].float().topk(LIKELIEST).indices.tolist()
+        tops = [
+            model(given)[0, -1].float().topk(LIKELIEST).indices.tolist() for model in (adapted(box, adapter), box.model)
+        ]
+    likely = list(dict.fromkeys([*tops[0], *tops[1][: LIKELIEST // 2]]))
     answers: list[dict[str, Any]] = []
     for at, strength in enumerate(settings["strengths"]):
         model = adapted(box, adapter, strength)
@@ -177,7 +177,7 @@ def run_memory(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """The job ``adapter_memory``: one step on the same batch by each method, each in a process of its own.
 
     Args:
-        settings: as of ``adapter_train``, config's kind left out.
+        settings: as of ``adapter_train``, rows left out; methods: which of `llmkit.tune.adapter_learning.METHODS`.
         report: told after each method; partial: the rows so far.
 
     Returns:
@@ -187,13 +187,14 @@ def run_memory(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         TuneError: ``out_of_memory`` when a process was killed.
     """
     measured: dict[str, Any] = {}
-    for at, method in enumerate(METHODS):
-        report(at, len(METHODS), method, {"methods": measured})
-        measured[method] = _measure_apart({**settings, "method": method}, report)
+    methods = settings["methods"]
+    for at, method in enumerate(methods):
+        report(at, len(methods), method, {"methods": dict(measured)})
+        measured[method] = _measure_apart({**settings, "method": method}, partial(report, at, len(methods)))
     return {"methods": measured}
 
 
-def _measure_apart(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _measure_apart(settings: Mapping[str, Any], still_wanted: Callable[[], None]) -> dict[str, Any]:
     """Run `llmkit.tune.adapter_step` in a process of its own; ended with the job when nobody wants it any more."""
     from llmkit.tune.errors import TuneError
 
@@ -204,7 +205,7 @@ def _measure_apart(settings: Mapping[str, Any], report: Report) -> dict[str, Any
         try:
             while process.poll() is None:
                 time.sleep(0.1)
-                report(METHODS.index(settings["method"]), len(METHODS), settings["method"])
+                still_wanted()
         finally:
             process.kill()
             process.wait()

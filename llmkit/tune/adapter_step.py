@@ -13,8 +13,8 @@ import torch
 
 from llmkit.reference import open_box
 from llmkit.tune.adapter_job import config_of
-from llmkit.tune.adapter_train import encode_texts, next_token_loss, put_adapter
-from llmkit.tune.labelled import open_labelled
+from llmkit.tune.adapter_learning import learner
+from llmkit.tune.adapter_texts import open_texts
 from llmkit.tune.memory import PeakMemory
 
 STEPS = 3
@@ -25,31 +25,25 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Open the box, learn the same batch a few times, and count what is held.
 
     Args:
-        settings: as of the job ``adapter_memory``, and method: ``full``, ``lora`` or ``dora``.
+        settings: as of the job ``adapter_memory``, and method: one of `llmkit.tune.adapter_learning.METHODS`.
 
     Returns:
         peak, before (bytes of the process, or of the GPU's allocator; before: until the box was opened); weights,
         gradients, optimizer (bytes, counted on the tensors); learning, total (weights); step_s (median of the steps
         after the first); loss (nats, of the first step); tokens (of the batch, padding among them).
     """
-    config = config_of({"config": {**settings["config"], "kind": "dora" if settings["method"] == "dora" else "lora"}})
-    data = open_labelled(settings["data"], expected=settings["data_fingerprint"])
-    texts = [row.text for row in data.train if settings["label"] in (None, row.label)]
+    config = config_of(settings)
+    texts = open_texts(settings["data"], label=settings["label"], expected=settings["data_fingerprint"]).train
     with PeakMemory(settings["device"]) as memory:
         box = open_box(settings["box_id"], device=settings["device"])
-        batch = encode_texts(box, texts[: config.batch_size * 4], max_tokens=config.max_tokens)[: config.batch_size]
-        model = box.model  # this process's own: nobody shares it
-        if settings["method"] == "full":
-            model.requires_grad_(True)
-        else:
-            put_adapter(model, config)
+        model, loss_of, tokens = learner(box, texts[: config.batch_size * 4], settings["method"], config)
         learning = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=config.learning_rate)
         model.train()
         seconds, losses, gradients = [], [], 0
         for _ in range(STEPS):
             began = time.perf_counter()
-            loss = next_token_loss(model, batch, box.device)
+            loss = loss_of()
             loss.backward()  # type: ignore[no-untyped-call]
             gradients = sum(p.grad.numel() * p.grad.element_size() for p in learning if p.grad is not None)
             optimizer.step()
@@ -67,7 +61,7 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
         "total": sum(p.numel() for p in model.parameters()),
         "step_s": sorted(seconds[1:])[len(seconds[1:]) // 2],
         "loss": losses[0],
-        "tokens": len(batch) * max(map(len, batch)),
+        "tokens": tokens,
     }
 
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,8 +18,11 @@ from llmkit.generate.decode import require_next_token
 from llmkit.parts import Transformer
 from llmkit.reference import Assembled
 from llmkit.tune.errors import TuneError
+from llmkit.tune.qlora import quantise_base
+from llmkit.tune.qlora import why_not as why_no_qlora
 
-Kind = Literal["lora", "rslora", "dora"]
+Kind = Literal["lora", "rslora", "dora", "qlora"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 IGNORED = -100
 """The label of padding: it counts in no loss, as in ``torch.nn.functional.cross_entropy``."""
 
@@ -29,7 +32,8 @@ class AdapterConfig:
     """Everything that decides an adapter, besides box and texts.
 
     Args:
-        kind: ``lora``, ``rslora`` (scaled by ``alpha / sqrt(rank)``) or ``dora`` (each row's length learned, too).
+        kind: ``lora``, ``rslora`` (scaled by ``alpha / sqrt(rank)``), ``dora`` (each row's length learned, too) or
+            ``qlora`` (LoRA beside matrices that are frozen as 4-bit numbers).
         rank, alpha, targets: as PEFT's ``LoraConfig``; targets are our parts' names ("q").
         learning_rate: its highest value; it falls to 0 in a line. steps, batch_size, max_tokens: of the training.
         seed: of the adapter and of the order of the texts.
@@ -78,9 +82,13 @@ def put_adapter(model: Transformer, config: AdapterConfig) -> Transformer:
     """Freeze a machine and put adapters into it, in place; it is a copy of the caller's own.
 
     Raises:
-        TuneError: ``no_targets`` when it has none of the layers that were named.
+        TuneError: ``no_targets`` when it has none of the layers that were named, ``qlora_missing``.
     """
     model.requires_grad_(False)
+    if config.kind == "qlora":
+        if (missing := why_no_qlora()) is not None:
+            raise missing
+        quantise_base(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         try:
@@ -160,7 +168,7 @@ def train_adapter(
 
     Raises:
         GenerateError: ``no_next_token``. TuneError: ``no_targets``, ``setting_out_of_range`` (the learning rate, when
-            the loss is no number any more).
+            the loss is no number any more), ``qlora_missing``.
     """
     require_next_token(box)
     before = held_out_loss(box.model, held_out, box.device)

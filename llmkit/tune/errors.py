@@ -14,6 +14,7 @@ Code = Literal[
     "no_head",
     "too_many_labels",
     "other_labels",
+    "qlora_missing",
 ]
 
 
@@ -26,7 +27,7 @@ class TuneError(ValueError):
             ``no_labels`` (no row has one), ``data_changed`` (not what was chosen any more),
             ``another_run`` (the folder holds one with other settings), ``out_of_memory``,
             ``no_head`` (the box was never tuned to classify), ``too_many_labels`` (so many are no classes),
-            ``other_labels`` (the box tells other labels apart).
+            ``other_labels`` (the box tells other labels apart), ``qlora_missing`` (with what is missing here).
         values: the numbers and names that the message needs.
     """
 

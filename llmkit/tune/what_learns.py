@@ -110,7 +110,8 @@ def count_learning(parts: TransformerConfig, config: FinetuneConfig, *, n_labels
         body = assemble(parts).with_parts(unembedding=None)
         linears = tuple(sorted({name.rpartition(".")[2] for name in _linears(body)}))
         classifier = prepare(Classifier(body, n_labels=n_labels, pooling="last" if parts.causal else "mean"), config)
-    return WhatLearns(parts=tuple(_count(classifier)), linears=linears)
+    head = [*filter(None, (body.norm_final,)), classifier.head]
+    return WhatLearns(parts=tuple(count_parts(classifier.body, head)), linears=linears)
 
 
 def count_parts_learning(classifier: Classifier) -> tuple[int, int]:
@@ -123,19 +124,20 @@ def _linears(body: Transformer) -> Iterator[str]:
     return (name for name, module in body.named_modules() if isinstance(module, nn.Linear))
 
 
-def _count(classifier: Classifier) -> Iterator[PartLearns]:
-    body = classifier.body
+def count_parts(body: Transformer, head: list[nn.Module]) -> Iterator[PartLearns]:
+    """Count a machine's parts from the input to what stands on its body; a tensor of two parts counts in the first."""
+    seen: set[int] = set()
     before = [body.embedding, body.positions, *filter(None, (body.segments, body.norm_embeddings))]
-    yield _part("embedding", None, before)
+    yield _part("embedding", None, before, seen)
     for layer, block in enumerate(body.layers):
         attention = [module for name, module in block.named_children() if name in ("attention", "norm_1")]
         rest = [module for name, module in block.named_children() if name not in ("attention", "norm_1")]
-        yield _part("attention", layer, attention)
-        yield _part("feed_forward", layer, rest)
-    yield _part("head", None, [*filter(None, (body.norm_final,)), classifier.head])
+        yield _part("attention", layer, attention, seen)
+        yield _part("feed_forward", layer, rest, seen)
+    yield _part("head", None, head, seen)
 
 
-def _part(name: str, layer: int | None, modules: list[nn.Module]) -> PartLearns:
+def _part(name: str, layer: int | None, modules: list[nn.Module], seen: set[int]) -> PartLearns:
     own: dict[int, nn.Parameter] = {}
     adapters: dict[int, nn.Parameter] = {}
     for module in modules:
@@ -143,7 +145,8 @@ def _part(name: str, layer: int | None, modules: list[nn.Module]) -> PartLearns:
             if isinstance(inner, LoraLayer):
                 adapters |= {id(p): p for n, p in inner.named_parameters() if "lora_" in n}
         own |= {id(p): p for p in module.parameters()}
-    kept = [p for key, p in own.items() if key not in adapters]
+    kept = [p for key, p in own.items() if key not in adapters and key not in seen]
+    seen |= set(own)
     return PartLearns(
         name=name,
         layer=layer,

@@ -19,7 +19,6 @@ from llmkit.tune.adapter import (
     adapted,
     adapter_tensors,
     changes,
-    merging_error,
     read_adapter,
     write_adapter,
 )
@@ -67,7 +66,6 @@ def test_the_box_with_an_adapter_is_that_of_peft(
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-5)
     torch.testing.assert_close(ours, folded, atol=2e-4, rtol=2e-5)
     assert (ours - alone).abs().max() > 0.1
-    assert merging_error(box, adapter, IDS) < 2e-4
 
 
 @KINDS

@@ -17,6 +17,7 @@ from llmkit.reference import open_box
 from llmkit.tune import finetune_job
 from llmkit.tune.adapter import adapted, changes, read_adapter
 from llmkit.tune.adapter_job import adapter_folder, adapters_of, run_memory, run_strength, run_train
+from llmkit.tune.adapter_step import measure
 from llmkit.tune.adapter_train import AdapterConfig, next_token_loss, train_adapter
 from llmkit.tune.classifier_box import open_classifier
 from llmkit.tune.errors import TuneError
@@ -98,8 +99,9 @@ def test_the_losses_are_those_of_a_loop_with_peft(own_home: Path, tmp_path: Path
 
 def test_a_step_is_measured_in_a_process_of_its_own(own_home: Path, tmp_path: Path) -> None:
     settings = asked(tmp_path)
-    found = run_memory(settings, DirectReport(tmp_path))["methods"]
-    full, lora, dora = (found[name] for name in ("full", "lora", "dora"))
+    methods = ("full", "frozen", "lora", "dora")
+    found = run_memory({**settings, "methods": list(methods)}, DirectReport(tmp_path))["methods"]
+    full, frozen, lora, dora = (found[name] for name in methods)
     weights = sum(p.numel() for p in open_box(settings["box_id"]).model.parameters())
     assert full["learning"] == full["total"] == weights
     assert full["gradients"] == 4 * weights
@@ -107,8 +109,22 @@ def test_a_step_is_measured_in_a_process_of_its_own(own_home: Path, tmp_path: Pa
     assert lora["learning"] == 2 * 2 * 2 * (24 + 24)
     assert dora["learning"] == lora["learning"] + 2 * 2 * 24
     assert lora["gradients"] == 4 * lora["learning"]
-    assert lora["loss"] == pytest.approx(full["loss"], abs=1e-5)
+    assert frozen["learning"] == 2 * 24 + 256 * 24  # the final norm, and the token table that is the head
+    assert lora["loss"] == frozen["loss"] == pytest.approx(full["loss"], abs=1e-5)
     assert all(one["peak"] > one["before"] > 0 for one in found.values())
+
+
+@pytest.mark.parametrize("method", ["full", "frozen", "dora"])
+def test_an_encoders_step_is_that_of_a_classifier(own_home: Path, tmp_path: Path, method: str) -> None:
+    settings = {**asked(tmp_path, "bert"), "method": method}
+    found = measure(settings)
+    body = sum(p.numel() for p in open_box(settings["box_id"]).model.with_parts(unembedding=None).parameters())
+    head = 2 * 24 + 2
+    adapters = 2 * 2 * 2 * (24 + 24) + 2 * 2 * 24
+    assert found["learning"] == {"full": body + head, "frozen": head, "dora": adapters + head}[method]
+    assert found["gradients"] == 4 * found["learning"]
+    assert found["optimizer"] >= 8 * found["learning"]
+    assert found["peak"] > found["before"] > 0
 
 
 def test_what_cannot_be_learned_is_said(own_home: Path, tmp_path: Path) -> None:
