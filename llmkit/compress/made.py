@@ -43,6 +43,7 @@ FAMILY: Mapping[str, Family] = {
 
 VERSIONED: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch",),
+    "compiled": ("torch",),
     "quanto": ("optimum-quanto", "torch"),
     "torchao": ("torchao", "torch"),
     "bitsandbytes": ("bitsandbytes", "torch"),
@@ -191,7 +192,7 @@ def forms_here(box_id: str) -> tuple[str, ...]:
 
 def is_plain(which: Form) -> bool:
     """Whether a form is opened from the box's own files."""
-    return which.engine == "torch" and which.weights == "float32"
+    return which.engine in ("torch", "compiled") and which.weights == "float32"
 
 
 def versions(which: Form) -> dict[str, str]:

@@ -385,7 +385,7 @@ def test_every_code_has_a_sentence() -> None:
     codes = {code for room in rooms for code in get_args(room.Code)}
     assert codes == set(SENTENCES)
     values = dict(box="b", detail="d", tokens=3, limit=2, argument="b", job="j", path="p", version=2, known=1)
-    values |= dict(host="h", port=1, deployment="x", form="f")
+    values |= dict(host="h", port=1, deployment="x", form="f", file="m")
     assert all("{" not in text.format(**values) for text in SENTENCES.values())
 
 
