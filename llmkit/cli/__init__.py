@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from llmkit.cli.bench import bench_command
 from llmkit.cli.doctor import doctor_command
 from llmkit.cli.errors import as_data, code_of, sentence
+from llmkit.cli.export import export_command
 from llmkit.cli.get import get_command
 from llmkit.cli.jobs import jobs_app
 from llmkit.cli.output import print_json, survive_any_terminal, tell
@@ -51,6 +52,7 @@ app.command("pretrain")(pretrain_command)
 app.command("doctor")(doctor_command)
 app.command("serve")(serve_command)
 app.command("bench")(bench_command)
+app.command("export")(export_command)
 app.add_typer(jobs_app, name="jobs")
 
 

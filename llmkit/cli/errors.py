@@ -44,7 +44,7 @@ SENTENCES: Mapping[str, str] = {
     "folder_taken": "{detail} is there and holds other files. Name a folder that is new or empty.",
     "graph_no_onnx": "“{file}” cannot be read: onnx is not installed. Install it: pip install -r requirements.txt",
     "graph_missing": "There is no file “{file}”. Check the path.",
-    "graph_too_big": "“{file}” is too big to be looked at ({detail}). Export it with its weights in a file of their own.",
+    "graph_too_big": "“{file}” is too big to be looked at ({detail}). Export it with its weights beside it.",
     "graph_broken": "“{file}” is no whole ONNX graph: {detail}. Export it again.",
     "graph_foreign": "“{file}” wants operators that ONNX Runtime does not bring along: {detail}. Export without them.",
     "graph_data_missing": "The weights of “{file}” are missing: {detail} is not beside it, or cut off. Put it there.",

@@ -93,7 +93,9 @@ def with_compiled_blocks(model: Transformer) -> Transformer:
             super().__init__()
             self.block = block
 
-        def forward(self, x: Tensor, view: Any, *, cache: KVCache | None = None, layer: int = 0, tap: Any = None) -> Any:
+        def forward(
+            self, x: Tensor, view: Any, *, cache: KVCache | None = None, layer: int = 0, tap: Any = None
+        ) -> Any:
             kept = cache or Given()
             x, keys, values = compiled(self.block, x, view, kept.keys.get(layer), kept.values.get(layer))
             kept.keys[layer], kept.values[layer] = keys, values

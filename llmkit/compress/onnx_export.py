@@ -113,7 +113,7 @@ def _trace(model: Transformer) -> Any:
 
 
 def _tidy(graph: Any) -> None:
-    """Take this machine's paths out, and write ``x * (1 / y)`` as ``x / y``: so written, ONNX Runtime knows an RMSNorm."""
+    """Take this machine's paths out, and write ``x * (1 / y)`` as ``x / y``: so ONNX Runtime knows an RMSNorm."""
     for node in list(graph.all_nodes()):
         for name in LEFT_OUT:
             node.metadata_props.pop(name, None)

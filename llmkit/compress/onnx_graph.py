@@ -139,7 +139,7 @@ def _load(path: Path) -> ModelProto:
         limit = MOST_BYTES // 2**20
         raise GraphError("graph_too_big", file=path.name, detail=f"{path.stat().st_size // 2**20} MiB, {limit} at most")
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         model = onnx.load(str(path), load_external_data=False)

@@ -29,8 +29,11 @@ KINDS: dict[str, str] = {
     "head_cost": "llmkit.compress.head_cost:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
     "load_test": "llmkit.serve.load:run",
+    "onnx": "llmkit.compress.onnx_fusion:run",
+    "onnx_zip": "llmkit.compress.onnx_folder:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
+    "provider": "llmkit.compress.providers:run",
     "reasoning": "llmkit.generate.reasoning:run",
     "shelve_form": "llmkit.compress.shelve_job:run",
 }
