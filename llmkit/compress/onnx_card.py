@@ -113,7 +113,7 @@ def _ports(graph: Graph) -> str:
     def table(ports: Sequence[Port]) -> str:
         shown = [one for one in ports if not one.name.startswith(("past_key_values.", "present."))]
         kept = [one for one in ports if one not in shown]
-        rows = [f"| `{_cell(one.name)}` | {one.dtype} | {_shape(one)} |" for one in shown]
+        rows = [f"| `{_code(one.name)}` | {one.dtype} | {_shape(one)} |" for one in shown]
         if kept:
             between = f"`{kept[0].name}` … `{kept[-1].name}` ({len(kept)})"
             rows.append(f"| {between} | {kept[0].dtype} | {_shape(kept[0])} |")
@@ -157,10 +157,15 @@ pip install onnxruntime tokenizers numpy
 python run.py "The movie was"
 ```
 
-{what} On an NVIDIA GPU install `onnxruntime-gpu[cuda,cudnn]` (instead of `onnxruntime`, never beside it) and
-`tensorrt`, and add `--provider tensorrt --fp16`; the engines are built in the first run and kept in
+{what} On an NVIDIA GPU install `onnxruntime-gpu[cuda,cudnn]` (instead of `onnxruntime`, never beside
+it) and `tensorrt`, and add `--provider tensorrt --fp16`; the engines are built in the first run and kept in
 `tensorrt-engines/`.
 """
+
+
+def _code(text: str) -> str:
+    """Text between backticks."""
+    return " ".join(text.split()).replace("`", "'").replace("|", "/")
 
 
 def _cell(text: str) -> str:

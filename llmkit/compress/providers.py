@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,7 +192,12 @@ def try_out(folder: Path, names: Sequence[Name], *, fp16: bool = False) -> Tried
     asked = order(names, engines=engines, fp16=fp16)
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        with tempfile.TemporaryDirectory(prefix="llmkit-provider-") as room, _heard(Path(room) / "said") as heard:
+        with (
+            tempfile.TemporaryDirectory(prefix="llmkit-provider-") as room,
+            _heard(Path(room) / "said") as heard,
+            warnings.catch_warnings(record=True) as warned,
+        ):
+            warnings.simplefilter("always")
             began = time.perf_counter()
             session = _open(folder / MODEL, asked, profile=Path(room) / "profile")
             open_s = time.perf_counter() - began
@@ -213,7 +219,7 @@ def try_out(folder: Path, names: Sequence[Name], *, fp16: bool = False) -> Tried
         run_ms=run_ms,
         max_delta=float(np.abs(np.asarray(answer) - np.asarray(expected)).max()),
         fp16=fp16,
-        said=tuple(heard),
+        said=tuple(dict.fromkeys([*(str(one.message) for one in warned), *heard])),
     )
 
 
