@@ -230,7 +230,8 @@ def _draw_ends(page: Page, graph: Graph, badge: Badge, *, key: str) -> None:
     opset = ", ".join(f"{name or 'ai.onnx'} {version}" for name, version in graph.opsets.items())
     alt = page.say("fast.ends.alt", inputs=len(graph.inputs), outputs=len(graph.outputs))
     weights = page.say("fast.ends.weights", n=f"{graph.weights:,}", size=f"{graph.weights_bytes / MIB:.1f}")
-    middle = f"<b>{escape(weights)}</b><span>{escape(page.say('fast.ends.opset', opset=opset))}</span><span>{escape(graph.producer)}</span>"
+    told = [page.say("fast.ends.opset", opset=opset), graph.producer]
+    middle = f"<b>{escape(weights)}</b>" + "".join(f"<span>{escape(one)}</span>" for one in told)
     with page.shown(key=key, badge=badge, alt=alt, data=table):
         st.html(
             f'<div class="fast-ends"><ul>{_chips(graph.inputs)}</ul><i aria-hidden="true">➜</i><div>{middle}</div>'
