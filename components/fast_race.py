@@ -183,7 +183,7 @@ def _draw_tried(page: Page, told: Mapping[str, Any], badge: Badge) -> None:
         asked=names.join(told["asked"]),
         took=names.join(f"{name} {n}" for name, n in nodes.items()),
         ms=f"{told['run_ms']:.1f}",
-        delta=f"{told['max_delta']:.1e}",
+        delta=f"{told['max_delta']:.1e}" if told["max_delta"] else "0",
     )
     table = pd.DataFrame({"provider": told["asked"], "operators": [nodes.get(name, 0) for name in told["asked"]]})
     axis = page.say("fast.tried.axis")

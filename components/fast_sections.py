@@ -17,7 +17,7 @@ from components.fast_engine import Exported
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.job_panel import draw_job
-from components.theme import ACCENT, QUIET, own_style, plotly_layout
+from components.theme import ACCENT, QUIET, own_style
 from llmkit import jobs
 from llmkit.compress.onnx_graph import Graph, Port
 
@@ -299,11 +299,15 @@ def _treemap(table: pd.DataFrame, names: dict[str, str]) -> go.Figure:
             parents=[*("" for _ in present), *(f"kind {name}" for name in table["kind"])],
             values=np.asarray([*(totals[name] for name in present), *table["nodes"]], dtype=np.float32),
             branchvalues="total",
-            marker={"colors": [COLOURS[name] for name in (*present, *table["kind"])]},
+            marker={
+                "colors": [COLOURS[name] for name in (*present, *table["kind"])],
+                "line": {"width": 1, "color": "#ffffff"},
+            },
+            pathbar={"visible": False},
             textinfo="label+value",
             textfont={"color": "#ffffff"},
             hovertemplate="%{label}: %{value:.0f}<extra></extra>",
-            tiling={"pad": 2},
+            tiling={"pad": 1},
         )
     )
-    return figure.update_layout(**{**plotly_layout(), "height": 420})
+    return figure.update_layout(height=420, uniformtext={"minsize": 12, "mode": "hide"})
