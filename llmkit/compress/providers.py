@@ -187,7 +187,7 @@ def try_out(folder: Path, names: Sequence[Name], *, fp16: bool = False) -> Tried
     from llmkit.compress.onnx_export import FACTS, MODEL
 
     engines = folder / ENGINES
-    if "tensorrt" in names:
+    if "tensorrt" in names and PROVIDERS["tensorrt"] in _onnxruntime().get_available_providers():
         engines.mkdir(exist_ok=True)
     asked = order(names, engines=engines, fp16=fp16)
     try:

@@ -221,11 +221,12 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
 
 @pytest.mark.parametrize("where", ["graph", "weights"])
 def test_a_disk_that_fills_up_in_mid_export_leaves_no_form(
-    where: str, decoder: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exporter writes its graph and its weights with the libraries' own means: those are what fails."""
     import onnx_ir
 
+    monkeypatch.setenv("LLMKIT_HOME", str(tmp_path / "empty"))
     real = onnx_ir.save
 
     def half(model: Any, path: Any, **how: Any) -> None:
@@ -240,7 +241,9 @@ def test_a_disk_that_fills_up_in_mid_export_leaves_no_form(
     monkeypatch.setattr(onnx_ir, "save", half)
     with pytest.raises(FormError, match="form_no_space"):
         made.make(decoder, FORM, quiet)
-    left = [path.name for path in (own_home / "forms").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    left = [
+        path.name for path in (tmp_path / "empty" / "forms").rglob("*") if path.is_file() and path.suffix != ".lock"
+    ]
     assert left == []
     assert made.folder(decoder, FORM) is None
 

@@ -139,14 +139,15 @@ def test_the_example_is_what_our_runner_would_feed_it(boxes: dict[str, str]) -> 
 def test_a_broken_graph_is_said(boxes: dict[str, str], tmp_path: Path) -> None:
     folder = made.folder(boxes["bert"], room.FORM)
     assert folder is not None
-    for path in folder.iterdir():
+    for path in folder.glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(FormError, match="form_broken"):
         room.try_out(tmp_path, ["cpu"])
 
 
-def test_the_job_wants_an_export(boxes: dict[str, str], tmp_path: Path, own_home: Path) -> None:
+def test_the_job_wants_an_export(boxes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMKIT_HOME", str(tmp_path / "empty"))
     settings = {
         "box": boxes["bert"],
         "fingerprint": shelf.fingerprint(boxes["bert"]),
