@@ -153,11 +153,11 @@ def _draw_table(page: Page, providers: Sequence[Provider], badge: Badge) -> None
     ready = [one.full for one in providers if one.complete]
     alt = page.say("fast.provider.alt", ready=page.say("common.comma").join(ready))
     rows = "".join(
-        f'<li class="{"here" if one.complete else "missing"}"><b>{escape(one.full)}</b>{_state(page, one)}</li>'
+        f'<div class="{"here" if one.complete else "missing"}"><b>{escape(one.full)}</b>{_state(page, one)}</div>'
         for one in providers
     )
     with page.shown(key="providers", badge=badge, alt=alt, data=table):
-        st.html(f'<ol class="fast-providers">{rows}</ol>')
+        st.html(f'<div class="fast-providers">{rows}</div>')
 
 
 def _state(page: Page, one: Provider) -> str:
