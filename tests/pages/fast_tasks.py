@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -82,3 +83,14 @@ def run_bench(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         for at, form in enumerate(settings["forms"])
     ]
     return {"rows": [asdict(row) for row in rows]}
+
+
+def run_onnx_with_form(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """The same, and a form on the disk that is whole."""
+    from llmkit.compress import made
+
+    place = made._place(settings["box"], "onnx-float32")
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "model.onnx").write_bytes(b"graph")
+    (place / made.FACTS).write_text(json.dumps({"files": {"model.onnx": 5}}))
+    return run_onnx(settings, report)
