@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmkit.compress.errors import FormError
 from llmkit.compress.form import form
 from llmkit.compress.onnx_export import FACTS, MODEL
 from llmkit.compress.onnx_graph import Graph, read_graph, read_own
@@ -113,7 +114,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             after = optimised(folder, Path(room))
     except Exception as error:
         if made.disk_is_full(error):
-            raise made.FormError("form_no_space", form=FORM, detail=str(folder.parent)) from error
+            raise FormError("form_no_space", form=FORM, detail=str(folder.parent)) from error
         raise
     timed = time_both(folder, lambda: report(2, 3, note="measuring"))
     facts = made.facts(box_id, FORM) or {}
