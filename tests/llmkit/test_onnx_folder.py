@@ -224,10 +224,10 @@ def test_a_disk_that_fills_up_in_mid_export_leaves_no_form(
     where: str, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exporter writes its graph and its weights with the libraries' own means: those are what fails."""
-    import onnx_ir
+    from onnxscript import ir
 
     monkeypatch.setenv("LLMKIT_HOME", str(tmp_path / "empty"))
-    real = onnx_ir.save
+    real = ir.save
 
     def half(model: Any, path: Any, **how: Any) -> None:
         if where == "weights":
@@ -238,7 +238,7 @@ def test_a_disk_that_fills_up_in_mid_export_leaves_no_form(
             Path(path).write_bytes(b"half")
         full()
 
-    monkeypatch.setattr(onnx_ir, "save", half)
+    monkeypatch.setattr(ir, "save", half)
     with pytest.raises(FormError, match="form_no_space"):
         made.make(decoder, FORM, quiet)
     left = [
