@@ -52,6 +52,10 @@ VERSIONED: Mapping[str, tuple[str, ...]] = {
 }
 
 
+FULL = ("No space left on device", "os error 28", "problem writing element", "requested and 0 written")
+"""How libraries say that the disk is full, where they give no error number: safetensors, NumPy."""
+
+
 class Progress(Protocol):
     """How a form's making says how far it is; a job's report can be given."""
 
@@ -269,7 +273,7 @@ def disk_is_full(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
             return True
-        if "No space left on device" in str(seen) or "os error 28" in str(seen):
+        if any(words in str(seen) for words in FULL):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
