@@ -54,10 +54,14 @@ class Seen:
 
 
 def forms_here(bench: Workbench) -> tuple[str, ...]:
-    """Return the forms in which the workbench's box can be deployed at once; the plain one always."""
-    from llmkit.compress import made
+    """Return the forms in which the workbench's box can be deployed at once; the plain one always.
 
-    return tuple(dict.fromkeys((FLOAT32, *made.forms_here(bench.box_id))))
+    One that is compiled anew at every start is none of them.
+    """
+    from llmkit.compress import form, made
+
+    here = (one for one in made.forms_here(bench.box_id) if form(one).engine != "compiled")
+    return tuple(dict.fromkeys((FLOAT32, *here)))
 
 
 def require_whole(bench: Workbench) -> None:

@@ -326,6 +326,21 @@ STEPS = (
         do=("do.round", "do.point", "do.head", "do.bench"),
     ),
     Step(
+        number="3-3",
+        slug="fast",
+        script="pages/strengthen/fast.py",
+        chapter="strengthen",
+        pictogram="engine",
+        minutes=30,
+        parts=(
+            Part(key="part.operator", number="330-01"),
+            Part(key="part.input", number="330-02"),
+            Part(key="part.output", number="330-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.export", "do.look", "do.race", "do.open", "do.take"),
+    ),
+    Step(
         number="3-4",
         slug="lora",
         script="pages/strengthen/lora.py",

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from llmkit.cli.bench import bench_command
 from llmkit.cli.doctor import doctor_command
 from llmkit.cli.errors import as_data, code_of, sentence
+from llmkit.cli.export import export_command
 from llmkit.cli.get import get_command
 from llmkit.cli.jobs import jobs_app
 from llmkit.cli.output import print_json, survive_any_terminal, tell
@@ -56,6 +57,7 @@ app.command("bench")(bench_command)
 app.command("record")(record_command)
 app.command("play")(play_command)
 app.command("room")(room_command)
+app.command("export")(export_command)
 app.add_typer(jobs_app, name="jobs")
 
 

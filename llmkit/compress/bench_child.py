@@ -34,7 +34,8 @@ class Child:
     def about(self) -> dict[str, Any]:
         """How long opening took, and with how many threads it computes."""
         torch = sys.modules.get("torch")
-        return {"open_s": self.open_s, "threads": torch.get_num_threads() if torch else os.cpu_count()}
+        threads = torch.get_num_threads() if torch else os.cpu_count()
+        return {"open_s": self.open_s, "threads": threads, **getattr(self.runner, "about", {})}
 
     def prefill(self, ids: list[list[int]], decoder: bool) -> dict[str, Any]:
         """Read texts; seconds until the next token of each is known."""

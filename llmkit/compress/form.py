@@ -7,7 +7,7 @@ from typing import Literal
 
 from llmkit.compress.errors import FormError
 
-Engine = Literal["torch", "quanto", "torchao", "bitsandbytes", "onnxruntime", "genai"]
+Engine = Literal["torch", "compiled", "quanto", "torchao", "bitsandbytes", "onnxruntime", "genai"]
 Family = Literal["gpt2", "bert", "llama"]
 DECODERS: frozenset[Family] = frozenset({"gpt2", "llama"})
 ALL: frozenset[Family] = DECODERS | {"bert"}
@@ -36,6 +36,7 @@ class Form:
 
 FORMS: tuple[Form, ...] = (
     Form(id="torch-float32", engine="torch", weights="float32", bits=32, families=ALL),
+    Form(id="torch-compiled", engine="compiled", weights="float32", bits=32, families=ALL),
     Form(id="torch-bfloat16", engine="torch", weights="bfloat16", bits=16, families=ALL),
     Form(id="torch-float16", engine="torch", weights="float16", bits=16, families=ALL),
     Form(id="quanto-int8", engine="quanto", weights="int8", bits=8, families=ALL),

@@ -43,12 +43,17 @@ FAMILY: Mapping[str, Family] = {
 
 VERSIONED: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch",),
+    "compiled": ("torch",),
     "quanto": ("optimum-quanto", "torch"),
     "torchao": ("torchao", "torch"),
     "bitsandbytes": ("bitsandbytes", "torch"),
     "onnxruntime": ("onnxruntime", "onnx", "torch"),
     "genai": ("onnxruntime-genai", "onnxruntime"),
 }
+
+
+FULL = ("No space left on device", "os error 28", "problem writing element", "requested and 0 written")
+"""How libraries say that the disk is full, where they give no error number: safetensors, NumPy."""
 
 
 class Progress(Protocol):
@@ -152,7 +157,7 @@ def make(box_id: str, form_id: str, report: Progress) -> Path:
     except FormError:
         raise
     except Exception as error:
-        if not _disk_is_full(error):
+        if not disk_is_full(error):
             raise
         raise FormError("form_no_space", form=form_id, detail=str(place.parent)) from error
     return place
@@ -191,7 +196,7 @@ def forms_here(box_id: str) -> tuple[str, ...]:
 
 def is_plain(which: Form) -> bool:
     """Whether a form is opened from the box's own files."""
-    return which.engine == "torch" and which.weights == "float32"
+    return which.engine in ("torch", "compiled") and which.weights == "float32"
 
 
 def versions(which: Form) -> dict[str, str]:
@@ -262,13 +267,13 @@ def _place(box_id: str, form_id: str) -> Path:
     return home() / "forms" / shelf.fingerprint(box_id) / form(form_id).id
 
 
-def _disk_is_full(error: BaseException) -> bool:
+def disk_is_full(error: BaseException) -> bool:
     """Whether an error says so, however the library that raised it says it."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
             return True
-        if "No space left on device" in str(seen) or "os error 28" in str(seen):
+        if any(words in str(seen) for words in FULL):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -81,8 +82,7 @@ def open_runner(form: Form, box_folder: Path, made_folder: Path) -> Runner:
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options = options_like_torch()
     wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"] if form.device == "cuda" else ["CPUExecutionProvider"]
     try:
         facts = json.loads((made_folder / FACTS).read_text(encoding="utf-8"))
@@ -92,6 +92,18 @@ def open_runner(form: Form, box_folder: Path, made_folder: Path) -> Runner:
         first = (str(error).splitlines() or [""])[0][:200]
         raise FormError("form_broken", form=form.id, detail=f"{type(error).__name__}: {first}") from error
     return runner
+
+
+def options_like_torch() -> Any:
+    """A session's options: silent, and with as many threads as torch takes where ``OMP_NUM_THREADS`` says how many."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        options.intra_op_num_threads = int(threads)
+    return options
 
 
 class OnnxRunner:

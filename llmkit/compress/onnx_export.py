@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from llmkit.parts import Transformer
 
 MODEL, DATA, FACTS = "model.onnx", "model.onnx.data", "export.json"
+BATCH, LENGTH, PAST, ALL = "batch", "seq_len", "past_len", "past_len_and_seq_len"
+"""The sizes that stay free, as the graph names them."""
+
+LEFT_OUT = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
+"""What the exporter notes with each node beside its place in the model: lines of code, under this machine's paths."""
+
 POLL_S = 0.3
 
 
@@ -42,6 +48,7 @@ def export(model: Transformer, out: Path, report: Progress) -> None:
     report(0, 3, note="building")
     program = _in_the_background(lambda: _trace(model), report)
     report(1, 3, note="writing")
+    _tidy(program.model.graph)
     program.save(str(out / MODEL), external_data=True)
     facts = {"causal": model.causal, "max_seq_len": model.max_seq_len, "n_layers": len(model.layers)}
     if model.causal:
@@ -62,7 +69,6 @@ def _trace(model: Transformer) -> Any:
     """The exporter's program of a model; the examples are small, and no size of theirs stays in the graph."""
     import torch
 
-    free = torch.export.Dim.DYNAMIC
     B, T, past = 2, 3, 5
     wrapped: Any
     if model.causal:
@@ -75,8 +81,9 @@ def _trace(model: Transformer) -> Any:
             "position_ids": (torch.arange(T) + past).expand(B, T).contiguous(),
             "past": [torch.zeros(shape) for _ in range(2 * n)],
         }
-        sizes: dict[str, Any] = {name: {0: free, 1: free} for name in list(examples)[:3]}
-        sizes["past"] = [{0: free, 2: free}] * (2 * n)
+        sizes: dict[str, Any] = {name: {0: BATCH, 1: LENGTH} for name in list(examples)[:3]}
+        sizes["attention_mask"] = {0: BATCH, 1: ALL}
+        sizes["past"] = [{0: BATCH, 2: PAST}] * (2 * n)
         kept = [f"{layer}.{what}" for layer in range(n) for what in ("key", "value")]
         inputs = [*list(examples)[:3], *(f"past_key_values.{name}" for name in kept)]
         outputs = [_answer(model), *(f"present.{name}" for name in kept)]
@@ -88,7 +95,7 @@ def _trace(model: Transformer) -> Any:
         }
         if model.segments is not None:
             examples["token_type_ids"] = torch.zeros(B, past, dtype=torch.int64)
-        sizes = {name: {0: free, 1: free} for name in examples}
+        sizes = {name: {0: BATCH, 1: LENGTH} for name in examples}
         inputs, outputs = list(examples), [_answer(model)]
         wrapped = _encoder(model)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -103,6 +110,25 @@ def _trace(model: Transformer) -> Any:
             output_names=outputs,
             verbose=False,
         )
+
+
+def _tidy(graph: Any) -> None:
+    """Take this machine's paths out, and write ``x * (1 / y)`` as ``x / y``: so ONNX Runtime knows an RMSNorm."""
+    for node in list(graph.all_nodes()):
+        for name in LEFT_OUT:
+            node.metadata_props.pop(name, None)
+        if node.op_type != "Mul":
+            continue
+        for at, given in enumerate(node.inputs):
+            turned = given.producer()
+            if turned is not None and turned.op_type == "Reciprocal":
+                x, y = node.inputs[1 - at], turned.inputs[0]
+                node.op_type = "Div"
+                node.replace_input_with(0, x)
+                node.replace_input_with(1, y)
+                if not given.uses():
+                    graph.remove(turned, safe=True)
+                break
 
 
 def _answer(model: Transformer) -> str:

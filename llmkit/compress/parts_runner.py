@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,9 @@ class PartsRunner:
     def __init__(self, form: Form, box: str, model: Transformer) -> None:
         self._form, self._box = form, box
         self.model: Transformer | None = model.eval().requires_grad_(False)
+        self.causal = model.causal
+        self.about: dict[str, Any] = {}
+        """What the form's process tells of itself on the bench."""
 
     def scores(self, input_ids: Ids) -> Scores:
         """[B, T] → logits [B, T, V], or an encoder's final states [B, T, D]."""

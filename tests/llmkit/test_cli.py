@@ -387,7 +387,7 @@ def test_every_code_has_a_sentence() -> None:
     assert codes == set(SENTENCES) - {"room_database"}
     assert set(SENTENCES) - codes < set(get_args(workshop_errors.Code))  # the others are the app's own
     values = dict(box="b", detail="d", tokens=3, limit=2, argument="b", job="j", path="p", version=2, known=1)
-    values |= dict(host="h", port=1, deployment="x", form="f", name="n", most=3)
+    values |= dict(host="h", port=1, deployment="x", form="f", name="n", most=3, file="m")
     assert all("{" not in text.format(**values) for text in SENTENCES.values())
 
 
