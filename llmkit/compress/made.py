@@ -152,7 +152,7 @@ def make(box_id: str, form_id: str, report: Progress) -> Path:
     except FormError:
         raise
     except Exception as error:
-        if not _disk_is_full(error):
+        if not disk_is_full(error):
             raise
         raise FormError("form_no_space", form=form_id, detail=str(place.parent)) from error
     return place
@@ -262,7 +262,7 @@ def _place(box_id: str, form_id: str) -> Path:
     return home() / "forms" / shelf.fingerprint(box_id) / form(form_id).id
 
 
-def _disk_is_full(error: BaseException) -> bool:
+def disk_is_full(error: BaseException) -> bool:
     """Whether an error says so, however the library that raised it says it."""
     seen: BaseException | None = error
     while seen is not None:

@@ -16,6 +16,15 @@ Code = Literal[
     "key_unreadable",
     "box_broken",
     "box_unsupported",
+    "repository_unsupported",
+    "repository_exists",
+    "disk_full",
+    "key_unsupported",
+    "tritonserver_missing",
+    "tritonserver_impossible",
+    "tritonserver_offline",
+    "tritonserver_unreachable",
+    "tritonserver_failed",
 ]
 
 
