@@ -108,8 +108,8 @@ def look_at(deployment: Deployment) -> Seen:
     """Return how one deployment is."""
     if deployment.state not in ALIVE:
         return Seen(deployment=deployment, figures={}, can=())
-    can = ask.can(deployment.address) if deployment.state == "ready" else ()
-    return Seen(deployment=deployment, figures=ask.figures(deployment.address) if can else {}, can=can)
+    can = ask.can(deployment) if deployment.state == "ready" else ()
+    return Seen(deployment=deployment, figures=ask.figures(deployment) if can else {}, can=can)
 
 
 def beginning(sentence: str) -> str:
@@ -133,7 +133,7 @@ def probe_too_long(deployment: Deployment, can: tuple[str, ...]) -> Reply:
 
 def _send(deployment: Deployment, text: str, can: tuple[str, ...]) -> tuple[Request, Reply]:
     ask_for: Ask = "completion" if "completions" in can else "embeddings"
-    request = request_for(ask_for, text, model=deployment.box, max_tokens=FIRST_TOKENS)
+    request = request_for(ask_for, text, model=deployment.model, max_tokens=FIRST_TOKENS, protocol=deployment.protocol)
     return request, Client(deployment.address, key=key_of(deployment)).send(request)
 
 

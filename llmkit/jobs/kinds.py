@@ -33,6 +33,7 @@ KINDS: dict[str, str] = {
     "prompt_pair": "llmkit.generate.prompt_pair:run",
     "reasoning": "llmkit.generate.reasoning:run",
     "shelve_form": "llmkit.compress.shelve_job:run",
+    "tritonserver": "llmkit.serve.nvidia.environment:run",
 }
 """Kind → ``module:function`` of its task. What the reader calls it is ``kind.<kind>`` in ``lessons/text/jobs.toml``."""
 

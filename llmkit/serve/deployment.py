@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from llmkit.home import home
 from llmkit.serve.errors import ServeError
+from llmkit.serve.request import Protocol
 
 State = Literal["starting", "loading", "ready", "stopping", "stopped", "failed", "dead"]
 """``dead``: its process has vanished without a word, such as one that was killed."""
@@ -63,6 +64,11 @@ class Deployment:
     def model(self) -> str:
         """The name that it is asked for by."""
         return self.box if self.engine == "fastapi" else TRITON_MODEL
+
+    @property
+    def protocol(self) -> Protocol:
+        """How it wants to be asked."""
+        return "openai" if self.engine == "fastapi" else "kserve"
 
     @property
     def alive(self) -> bool:

@@ -86,12 +86,12 @@ def start(
     Raises:
         ShelfError: the box is not here. ServeError: ``port_in_use``, ``port_forbidden``, ``host_unknown``,
             ``deployment_failed``, ``deployment_silent``; for Triton ``key_unsupported``, ``tritonserver_missing``,
-            ``tritonserver_impossible``, ``repository_unsupported``. FormError: Triton's form is not made.
+            ``tritonserver_impossible``, ``form_not_made``, ``repository_unsupported``.
     """
     if shelf.locate(box_id) is None:
         raise shelf.ShelfError("box_missing", box=box_id)
     if engine == "triton":
-        _require_triton(box_id, form_id, key)
+        require_triton(box_id, form_id, key)
     bind(host, port or 0).close()  # told at once, and not by a process that ends
     deployment_id = register(box_id, form_id, host=host, port=port, key=key, stays=stays, limits=limits, engine=engine)
     if not stays:
@@ -302,7 +302,13 @@ _NO_SUCH_ADDRESS = frozenset({99, 49, 10049})
 """EADDRNOTAVAIL of Linux, macOS and Windows."""
 
 
-def _require_triton(box_id: str, form_id: str, key: str | None) -> None:
+def require_triton(box_id: str, form_id: str, key: str | None) -> None:
+    """Make sure that Triton can be started on a form of a box.
+
+    Raises:
+        ServeError: ``key_unsupported``, ``tritonserver_missing``, ``tritonserver_impossible``, ``form_not_made``,
+            ``repository_unsupported``.
+    """
     from llmkit.serve.nvidia import environment, repository
 
     if key:

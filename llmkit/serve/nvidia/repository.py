@@ -71,8 +71,8 @@ def write(box_id: str, form_id: str, place: Path) -> Path:
         ``place``.
 
     Raises:
-        ServeError: ``repository_unsupported``, ``repository_exists``, ``disk_full``. FormError: the form is not made,
-            or broken. ShelfError: the box is not here. TokenizerError: its tokenizer is broken.
+        ServeError: ``form_not_made``, ``repository_unsupported``, ``repository_exists``, ``disk_full``.
+        ShelfError: the box is not here. TokenizerError: its tokenizer is broken.
     """
     box_folder = shelf.locate(box_id)
     if box_folder is None:
@@ -101,15 +101,13 @@ def require_form(box_id: str, form_id: str) -> Path:
     """Where a form's files lie, if a repository can be made of it.
 
     Raises:
-        ServeError: ``repository_unsupported``. FormError: ``form_missing``.
+        ServeError: ``repository_unsupported``, ``form_not_made``.
     """
-    from llmkit.compress.errors import FormError
-
     if form_id not in FORMS:
         raise ServeError("repository_unsupported", detail=f"{form_id}: {', '.join(FORMS)}")
     folder = made.folder(box_id, form_id)
     if folder is None:
-        raise FormError("form_missing", form=form_id, detail="it was not made yet")
+        raise ServeError("form_not_made", form=form_id, box=box_id)
     return folder
 
 
@@ -185,7 +183,11 @@ def graph_config(backend: str, inputs: Sequence[Tensor], outputs: Sequence[Tenso
 
 
 def _config(
-    name: str, backend: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], parameters: dict[str, str] | None = None
+    name: str,
+    backend: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    parameters: dict[str, str] | None = None,
 ) -> str:
     lines = [f'name: "{name}"', f'backend: "{backend}"', f"max_batch_size: {MAX_BATCH}"]
     for kind, tensors in (("input", inputs), ("output", outputs)):

@@ -72,7 +72,8 @@ def serve(deployment_id: str, *, on_state: OnState | None = None) -> int:
     if ended.is_set():
         say("stopped")
         return 0
-    detail = _last_error(place / LOG) or f"tritonserver: {child.returncode}"
+    killed = f"tritonserver: signal {-child.returncode}" if child.returncode < 0 else ""
+    detail = killed or _last_error(place / LOG) or f"tritonserver: {child.returncode}"
     say("failed", ServeError("deployment_failed", deployment=deployment_id, detail=detail))
     return 3
 
@@ -120,7 +121,7 @@ def _start(deployment_id: str, place: Path, asked: dict[str, Any], say: Said) ->
         stderr=2,
         env=environment.variables(os.environ),
         start_new_session=True,  # so that it can be ended with all that it has started
-        preexec_fn=_die_with_parent,  # noqa: PLW1509  (no thread of ours runs yet)
+        preexec_fn=_die_with_parent,
     )
 
 
