@@ -58,7 +58,8 @@ class Target:
     Args:
         address: of it. model: the name that it is asked for by. can: ``completions``, ``chat``, ….
         limit: tokens of its context; None where it does not say. key: this session's; None for none.
-        wants_key: whether it answers without. protocol: how it wants to be asked. identity: changes when another server stands there.
+        wants_key: whether it answers without. identity: changes when another server stands there.
+        protocol: how it wants to be asked.
     """
 
     address: str

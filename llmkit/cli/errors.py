@@ -48,7 +48,7 @@ SENTENCES: Mapping[str, str] = {
     "deployment_active": "“{deployment}” is running. Stop it first.",
     "deployment_failed": "The server ended by itself: {detail}. See what it says above.",
     "deployment_silent": "The server did not answer within {detail}. Try again; see its log if it happens again.",
-    "form_not_made": "“{box}” has no form “{form}” yet, which Triton wants. Make it in step 3-3, or serve it from here.",
+    "form_not_made": "“{box}” has no form “{form}” yet, which Triton wants. Make it in step 3-3.",
     "repository_unsupported": "No Triton model repository can be made of this: {detail}. Choose another form or box.",
     "repository_exists": "{detail} is there already. Choose another name, or move it away first.",
     "disk_full": "The disk is full: {detail}. Nothing half-written was left. Make room, then do it again.",

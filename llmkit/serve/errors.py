@@ -41,7 +41,8 @@ class ServeError(Exception):
             ONNX Runtime's), ``repository_unsupported`` (no model repository can be made of it), ``repository_exists``,
             ``disk_full``, ``key_unsupported`` (Triton knows no key that is not on its command line),
             ``tritonserver_missing`` (its environment is not made), ``tritonserver_impossible`` (it cannot be, here),
-            ``tritonserver_offline``, ``tritonserver_unreachable``, ``tritonserver_failed`` (what kept it from being made).
+            ``tritonserver_offline``, ``tritonserver_unreachable``, ``tritonserver_failed`` (why it
+            could not be made).
         values: what the sentence names (``host``, ``port``, ``deployment``, ``detail``).
     """
 

@@ -53,8 +53,9 @@ def compose(port: int) -> str:
 
 def docker_run(port: int) -> str:
     """The one command that starts NVIDIA's image on ``models/``, without building anything."""
+    ports = f"-p 127.0.0.1:{port or PORT}:{PORT} -p 127.0.0.1:{METRICS_PORT}:{METRICS_PORT}"
     return (
-        f"docker run --rm --shm-size=256m -p 127.0.0.1:{port or PORT}:{PORT} -p 127.0.0.1:{METRICS_PORT}:{METRICS_PORT} "
+        f"docker run --rm --shm-size=256m {ports} "
         f'-v "$PWD/models:/models:ro" -e PIP_BREAK_SYSTEM_PACKAGES=1 {IMAGE} '
         f'sh -c "pip install --no-deps {_PACKAGES} && {_SERVE}"'
     )

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -187,7 +188,7 @@ def _make(target: Path, report: Progress, log: Callable[[str], None]) -> None:
         pip = [str(half / "bin" / "python"), "-m", "pip", "install", "--no-deps", "--only-binary=:all:"]
         pip += ["--progress-bar=off", "--disable-pip-version-check", "--retries=2", "--timeout=20"]
         for at, pin in enumerate(PINS, 1):
-            _run([*pip, pin], lambda at=at, pin=pin: report(at, STEPS, pin), log)
+            _run([*pip, pin], partial(report, at, STEPS, pin), log)
         stub = f"python_backend_stubs/{sys.version_info[0]}.{sys.version_info[1]}/triton_python_backend_stub"
         shutil.copy2(_package(half) / stub, _package(half) / "backends" / "python")
         _try(half, lambda: report(STEPS - 1, STEPS, "trying"), log)

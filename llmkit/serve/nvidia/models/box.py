@@ -88,12 +88,12 @@ class TritonPythonModel:
             stop = min(start + PIECE, ids.shape[1])
             places = np.tile(np.arange(start, stop), (B, 1))
             logits, kept = self._compute(ids[:, start:stop], seen[:, :stop], places, kept)
-            for row in np.flatnonzero((lengths > start) & (lengths <= stop)):
+            for row in map(int, np.flatnonzero((lengths > start) & (lengths <= stop))):
                 chosen[row] = logits[row, lengths[row] - 1 - start].argmax()
         written: list[list[int]] = [[] for _ in texts]
         going = np.array([n > 0 for n in most])
         while True:
-            for row in np.flatnonzero(going):
+            for row in map(int, np.flatnonzero(going)):
                 written[row].append(int(chosen[row]))
                 going[row] = len(written[row]) < most[row] and int(chosen[row]) not in self.stop_ids
             if not going.any() or over():
@@ -115,7 +115,8 @@ class TritonPythonModel:
             feed["token_type_ids"] = np.zeros_like(ids)
         states = self.session.run(None, feed)[0]  # [B, T, D]
         mean = (states * seen[..., None]).sum(1) / seen.sum(1, keepdims=True)
-        return (mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+        length_one: np.ndarray = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+        return length_one.astype(np.float32)
 
     def _compute(
         self, ids: np.ndarray, seen: np.ndarray, places: np.ndarray, kept: list[np.ndarray]

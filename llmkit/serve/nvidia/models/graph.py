@@ -29,7 +29,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         feed = {one.name(): one.as_numpy() for one in request.inputs()}
-        names = [one for one in request.requested_output_names()]
+        names = list(request.requested_output_names())
         try:
             found = self.session.run(names, feed)
         except Exception as error:  # noqa: BLE001  (told to the one who sent such numbers)
