@@ -12,7 +12,7 @@ from components.workbench import Workbench
 from llmkit import shelf
 from llmkit.serve import ask, process
 from llmkit.serve.client import Client
-from llmkit.serve.deployment import ALIVE, Deployment
+from llmkit.serve.deployment import ALIVE, Deployment, Engine
 from llmkit.serve.reply import Reply
 from llmkit.serve.request import Ask, Request, request_for
 
@@ -82,7 +82,16 @@ def box_folder(bench: Workbench) -> Path:
     return shelf.locate(bench.box_id) or shelf.folder_of(bench.box_id)
 
 
-def start(bench: Workbench, form: str, *, port: int | None, key: str, stays: bool, everyone: bool) -> Deployment:
+def start(
+    bench: Workbench,
+    form: str,
+    *,
+    port: int | None,
+    key: str,
+    stays: bool,
+    everyone: bool,
+    kind: Engine = "fastapi",
+) -> Deployment:
     """Put the workbench's box in its place.
 
     Raises:
@@ -92,7 +101,7 @@ def start(bench: Workbench, form: str, *, port: int | None, key: str, stays: boo
     if len(running) >= MOST_ALIVE:
         raise DeployError("deploy_too_many", n=len(running))
     host = "0.0.0.0" if everyone else "127.0.0.1"
-    made = process.start(bench.box_id, form, host=host, port=port, key=key or None, stays=stays)
+    made = process.start(bench.box_id, form, host=host, port=port, key=key or None, stays=stays, engine=kind)
     if key:
         _keys()[made.id] = key
     return made
