@@ -152,7 +152,7 @@ def make(report: Progress, log: Callable[[str], None] = lambda _line: None) -> P
     except OSError as error:
         if disk_is_full(error):
             raise ServeError("disk_full", detail=str(target.parent)) from error
-        raise
+        raise ServeError("tritonserver_failed", detail=str(error)) from error
     return target
 
 
