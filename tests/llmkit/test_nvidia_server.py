@@ -7,7 +7,6 @@ cannot run it, these tests are skipped.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -32,10 +31,11 @@ from llmkit.serve import ask, kserve, process, smoke
 from llmkit.serve.client import Client
 from llmkit.serve.deployment import Deployment
 from llmkit.serve.errors import ServeError
-from llmkit.serve.nvidia import environment, repository
+from llmkit.serve.nvidia import repository
 from llmkit.serve.nvidia.server import SHARED_MEMORY
 from llmkit.serve.request import Request, request_for
 from tests.llmkit.random_box import random_box
+from tests.llmkit.real_server import lend_tritonserver
 from tests.llmkit.serve_boxes import LONG, long_llama, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ STARTER, FORM = "gpt2-starter", "onnx-float32"
 TEXTS = ("The movie was", "I", "It is one of the best films that I have seen, and", "這本書 🙂", "a b c", "Not")
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def silent(done: float, total: float, note: str = "") -> None:
@@ -53,17 +53,8 @@ def silent(done: float, total: float, note: str = "") -> None:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home of the tests' own with the server's environment; forms are kept beside it."""
-    if (why := environment.why_not()) is not None:
-        pytest.skip(str(why))
-    try:
-        kept = environment.make(silent)
-    except ServeError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
     place = tmp_path_factory.mktemp("nvidia")
-    (place / "home").mkdir()
-    (place / "home" / "tritonserver").symlink_to(kept)
+    lend_tritonserver(place / "home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMKIT_HOME", str(place / "home"))
         patch.setenv("OMP_NUM_THREADS", "1")
