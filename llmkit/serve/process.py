@@ -23,6 +23,7 @@ import psutil
 from filelock import FileLock
 
 from llmkit import shelf
+from llmkit.compress.made import disk_is_full
 from llmkit.jobs.queue import ROOT, own_environment
 from llmkit.jobs.store import is_alive, kill_tree
 from llmkit.serve.deployment import (
@@ -85,8 +86,8 @@ def start(
 
     Raises:
         ShelfError: the box is not here. ServeError: ``port_in_use``, ``port_forbidden``, ``host_unknown``,
-            ``deployment_failed``, ``deployment_silent``; for Triton ``key_unsupported``, ``tritonserver_missing``,
-            ``tritonserver_impossible``, ``form_not_made``, ``repository_unsupported``.
+            ``disk_full``, ``deployment_failed``, ``deployment_silent``; for Triton ``key_unsupported``,
+            ``tritonserver_missing``, ``tritonserver_impossible``, ``form_not_made``, ``repository_unsupported``.
     """
     if shelf.locate(box_id) is None:
         raise shelf.ShelfError("box_missing", box=box_id)
@@ -252,11 +253,14 @@ def register(
     limits: Mapping[str, float] | None,
     engine: Engine = "fastapi",
 ) -> str:
-    """Write down what is asked for in a folder of its own, and return its name."""
+    """Write down what is asked for in a folder of its own, and return its name.
+
+    Raises:
+        ServeError: ``disk_full``.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", f"{box_id.rsplit('/', 1)[-1]}-{form_id}".lower()).strip("-")[:80]
     deployment_id = f"{name}-{secrets.token_hex(3)}"
     place = deployments_home() / deployment_id
-    place.mkdir(parents=True, mode=0o700)
     asked = {
         "box": box_id,
         "form": form_id,
@@ -268,7 +272,14 @@ def register(
         "limits": dict(limits or {}),
         "engine": engine,
     }
-    write_facts(place / ASKED, asked)
+    try:
+        place.mkdir(parents=True, mode=0o700)
+        write_facts(place / ASKED, asked)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if disk_is_full(error):
+            raise ServeError("disk_full", detail=str(place.parent)) from error
+        raise
     return deployment_id
 
 
