@@ -95,6 +95,7 @@ def test_a_server_that_is_killed_shows_by_itself(visit: NewVisit, address: str) 
     assert errors == []
 
 
+@pytest.mark.registry
 def test_the_same_on_triton(visit: NewVisit, address: str, triton: None) -> None:
     say = words("en")
     page = visit(locale="en", address=address).open("deploy", lang="en", box=BOX, sentence=SENTENCE)

@@ -43,7 +43,7 @@ STARTER, FORM = "gpt2-starter", "onnx-float32"
 TEXTS = ("The movie was", "I", "It is one of the best films that I have seen, and", "這本書 🙂", "a b c", "Not")
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.registry, pytest.mark.timeout(600)]
 
 
 def silent(done: float, total: float, note: str = "") -> None:

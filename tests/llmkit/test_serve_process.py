@@ -143,9 +143,10 @@ def test_a_full_disk_starts_nothing(deploy: None) -> None:
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ServeError) as refused:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "replace", full)
-        process.start(STARTER)
+        with pytest.raises(ServeError) as refused:
+            process.start(STARTER)
     assert refused.value.code == "disk_full"
     assert process.deployments() == ()
     assert [path.name for path in process.deployments_home().iterdir() if path.is_dir()] == []

@@ -104,6 +104,7 @@ def test_one_that_was_made_and_is_gone_is_made_again(
 
 
 @pytest.mark.slow
+@pytest.mark.registry
 @pytest.mark.timeout(600)
 @LANGS
 def test_deployed_asked_and_stopped(
