@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from llmkit.serve import process
@@ -31,9 +33,24 @@ def app_with_home(place: Path) -> Iterator[str]:
             ) as address:
                 yield address
         finally:
-            stopped = [process.stop(one.id) for one in process.deployments()]
-        assert not [one for one in stopped if one.alive]
+            end_all()
     assert "Traceback" not in (place / "server.log").read_text()
+
+
+def end_all() -> None:
+    """Stop whatever runs, and forget all of it."""
+    for one in process.deployments():
+        assert not process.stop(one.id).alive
+        process.forget(one.id)
+
+
+def expect_accessible(page: Page) -> None:
+    """Wait until axe finds nothing: what is drawn anew just now is pale on a slow machine."""
+    deadline = time.monotonic() + SOON_MS / 1000
+    while found := Axe().run(page).response["violations"]:
+        told = [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+        assert time.monotonic() < deadline, told
+        time.sleep(0.5)
 
 
 def script_errors(page: Page) -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import httpx
 import psutil
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from components import deploy_engine
@@ -17,7 +16,16 @@ from llmkit.compress import made
 from llmkit.home import home
 from llmkit.serve import process
 from tests.browser.conftest import Visit, wait_until_drawn
-from tests.browser.deployments import SOON_MS, app_with_home, expect_ready, press, script_errors, the_one
+from tests.browser.deployments import (
+    SOON_MS,
+    app_with_home,
+    end_all,
+    expect_accessible,
+    expect_ready,
+    press,
+    script_errors,
+    the_one,
+)
 from tests.llmkit.real_server import lend_tritonserver
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,6 +39,12 @@ SENTENCE = "The movie was good, and I liked it."
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with app_with_home(tmp_path_factory.mktemp("deploy")) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def none_left(address: str) -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture
@@ -67,7 +81,7 @@ def test_deployed_asked_tested_and_stopped(visit: NewVisit, address: str) -> Non
     asked = {"prompt": deploy_engine.beginning(SENTENCE), "max_tokens": deploy_engine.FIRST_TOKENS, "temperature": 0}
     said = httpx.post(f"{one.address}/v1/completions", json=asked).json()["choices"][0]["text"]
     expect(page.locator("p.place-answer mark")).to_have_text(said.strip(), timeout=SOON_MS)
-    assert Axe().run(page).response["violations"] == []
+    expect_accessible(page)
 
     to_socket(page)
     press(page, "socket_send")
@@ -101,7 +115,7 @@ def test_the_same_on_triton(visit: NewVisit, address: str, triton: None) -> None
     page = visit(locale="en", address=address).open("deploy", lang="en", box=BOX, sentence=SENTENCE)
     errors = script_errors(page)
     page.get_by_role("radio", name=say("deploy.engine.triton")).click()
-    expect(page.get_by_text(say("deploy.engine.triton.what"))).to_be_visible()
+    expect(page.get_by_text(say("deploy.engine.triton.what"))).to_be_visible(timeout=SOON_MS)
     wait_until_drawn(page)
     deploy(page)
     one = the_one()
@@ -110,9 +124,9 @@ def test_the_same_on_triton(visit: NewVisit, address: str, triton: None) -> None
     expect(page.locator("p.place-answer mark")).not_to_be_empty(timeout=SOON_MS)
     shown = page.locator("p.place-answer mark").inner_text()
     page.get_by_text(say("deploy.triton.repository"), exact=True).click()
-    expect(page.get_by_text('backend: "onnxruntime"')).to_be_visible()
+    expect(page.get_by_text('backend: "onnxruntime"')).to_be_visible(timeout=SOON_MS)
     expect(page.get_by_text("graph/1/model.onnx.data")).to_be_visible()
-    assert Axe().run(page).response["violations"] == []
+    expect_accessible(page)
 
     to_socket(page)
     press(page, "socket_send")

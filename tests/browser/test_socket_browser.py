@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from components.socket_engine import WRONG
 from lessons import words
 from llmkit.serve import process
 from tests.browser.conftest import Visit
-from tests.browser.deployments import SOON_MS, app_with_home, press, script_errors, the_one
+from tests.browser.deployments import SOON_MS, app_with_home, end_all, expect_accessible, press, script_errors, the_one
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -25,6 +24,12 @@ HOSTILE = "<img src=x onerror=alert(1)> <b>The movie</b> was good and so was the
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with app_with_home(tmp_path_factory.mktemp("socket")) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def none_left(address: str) -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.mark.parametrize(("lang", "width", "dark"), [("en", 1280, False), ("zh-TW", 375, True)])
@@ -49,7 +54,7 @@ def test_a_server_is_started_asked_and_tested(visit: NewVisit, address: str, lan
     assert found == ["200", "400", "413", "400", "404"]  # without a key any key is taken
     assert page.locator("img[src=x]").count() == 0
     assert alerts == []
-    assert Axe().run(page).response["violations"] == []
+    expect_accessible(page)
     widths = page.evaluate(
         "['html', '[data-testid=stMain]'].map(s => document.querySelector(s)).map(e => e.scrollWidth - e.clientWidth)"
     )
