@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,57 @@ def test_a_batch_of_several_lengths_is_written_as_the_reference_writes_each(
         assert found == wanted[: len(found)]
         assert len(found) == n
     assert model.write(ids, most, lambda: True) == [found[:1] for found in written]  # nobody wants them any more
+
+
+def test_a_text_that_takes_too_long_is_given_up_and_the_others_are_answered(
+    boxes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(repository.write(boxes["gpt2"], FORM, tmp_path / "models"))
+    module: Any = sys.modules[type(model).__module__]
+    monkeypatch.setattr(module, "pb_utils", FakeBackend)
+    monkeypatch.setattr(module, "MOST_S", -1.0)  # nothing but the first token is in time
+    long, short, wrong = model.execute([FakeRequest(b"a", 8), FakeRequest(b"b", 1), FakeRequest(b"", 1)])
+    assert (long.kind, long.message.partition(":")[0]) == ("UNAVAILABLE", "timeout")
+    assert short["completion_tokens"].tolist() == [[1]]
+    assert (wrong.kind, wrong.message.partition(":")[0]) == ("INVALID_ARG", "prompt_empty")
+    monkeypatch.setattr(module, "MOST_S", 60.0)
+    (whole,) = model.execute([FakeRequest(b"a", 8)])
+    assert whole["completion_tokens"].tolist() == [[8]]
+    (gone,) = model.execute([FakeRequest(b"a", 8, cancelled=True)])
+    assert gone.kind == "UNAVAILABLE"
+
+
+class FakeRequest:
+    """A request of one prompt, as the backend hands it over."""
+
+    def __init__(self, prompt: bytes, most: int, *, cancelled: bool = False) -> None:
+        self.given = {"prompt": np.array([[prompt]], dtype=object), "max_tokens": np.array([[most]])}
+        self.cancelled = cancelled
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled
+
+
+class FakeBackend:
+    """What the model takes of Triton's Python backend; an answer is its tensors, or its error."""
+
+    class TritonError:
+        INVALID_ARG, UNAVAILABLE = "INVALID_ARG", "UNAVAILABLE"
+
+        def __init__(self, message: str, kind: str) -> None:
+            self.message, self.kind = message, kind
+
+    @staticmethod
+    def get_input_tensor_by_name(request: FakeRequest, name: str) -> Any:
+        return SimpleNamespace(as_numpy=lambda: request.given[name])
+
+    @staticmethod
+    def Tensor(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:  # noqa: N802
+        return name, values
+
+    @staticmethod
+    def InferenceResponse(output_tensors: Any = (), error: Any = None) -> Any:  # noqa: N802
+        return error or dict(output_tensors)
 
 
 def test_a_batch_of_vectors_is_the_references(boxes: dict[str, str], tmp_path: Path) -> None:

@@ -259,6 +259,7 @@ def test_a_client_can_only_ask(servers: SimpleNamespace, method: str, path: str,
 
 
 def test_who_hangs_up_does_not_stop_the_others(servers: SimpleNamespace) -> None:
+    """This server writes the text to its end: the next one waits for it, and then is answered."""
     reply = infer(servers.endless, "a", most=LONG - 10, timeout_s=0.5)
     assert reply.error == "timeout"
     after = infer(servers.endless, "b", most=3, timeout_s=120)

@@ -7,6 +7,7 @@ It stands alone: numpy, onnxruntime, tokenizers and what Triton's Python backend
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,23 @@ USUAL_TOKENS = 256
 """As long is a text at most when the request does not say."""
 
 
+MOST_S = 120.0
+"""So long a batch is written at most: over HTTP this server does not say who has hung up, so nothing else ends it."""
+
+
 class RefusedError(Exception):
-    """A request that is not answered; the text begins with a code."""
+    """A request that is not answered; the text begins with a code.
+
+    Args:
+        kind: Triton's name for it, from which it takes the status of HTTP.
+    """
+
+    def __init__(self, message: str, kind: str = "INVALID_ARG") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+_TOO_SLOW = RefusedError(f"timeout: The answer took longer than {MOST_S:g} s. Ask for fewer tokens.", "UNAVAILABLE")
 
 
 class TritonPythonModel:
@@ -62,7 +78,12 @@ class TritonPythonModel:
             texts += [ids for ids, _ in found]
             most += [n for _, n in found]
         if self.causal:
-            written = self.write(texts, most, lambda: all(request.is_cancelled() for request in requests))
+            until = time.monotonic() + MOST_S
+            written = self.write(
+                texts, most, lambda: time.monotonic() > until or all(request.is_cancelled() for request in requests)
+            )
+            late = {row for row, ids in enumerate(written) if len(ids) < most[row] and ids[-1] not in self.stop_ids}
+            wanted = [_TOO_SLOW if isinstance(rows, list) and late & set(rows) else rows for rows in wanted]
             return [self._told(rows, lambda rows: self._texts(rows, texts, written)) for rows in wanted]
         vectors = self.vectors(texts)
         return [self._told(rows, lambda rows: _vectors(rows, texts, vectors)) for rows in wanted]
@@ -153,7 +174,7 @@ class TritonPythonModel:
 
     def _told(self, rows: list[int] | RefusedError, answer: Callable[[list[int]], list[Any]]) -> Any:
         if isinstance(rows, RefusedError):
-            error = pb_utils.TritonError(str(rows), pb_utils.TritonError.INVALID_ARG)
+            error = pb_utils.TritonError(str(rows), getattr(pb_utils.TritonError, rows.kind))
             return pb_utils.InferenceResponse(error=error)
         return pb_utils.InferenceResponse(output_tensors=answer(rows))
 
