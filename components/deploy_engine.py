@@ -12,7 +12,7 @@ from components.workbench import Workbench
 from llmkit import shelf
 from llmkit.serve import ask, process
 from llmkit.serve.client import Client
-from llmkit.serve.deployment import ALIVE, Deployment
+from llmkit.serve.deployment import ALIVE, Deployment, Engine
 from llmkit.serve.reply import Reply
 from llmkit.serve.request import Ask, Request, request_for
 
@@ -86,7 +86,16 @@ def box_folder(bench: Workbench) -> Path:
     return shelf.locate(bench.box_id) or shelf.folder_of(bench.box_id)
 
 
-def start(bench: Workbench, form: str, *, port: int | None, key: str, stays: bool, everyone: bool) -> Deployment:
+def start(
+    bench: Workbench,
+    form: str,
+    *,
+    port: int | None,
+    key: str,
+    stays: bool,
+    everyone: bool,
+    kind: Engine = "fastapi",
+) -> Deployment:
     """Put the workbench's box in its place.
 
     Raises:
@@ -96,7 +105,7 @@ def start(bench: Workbench, form: str, *, port: int | None, key: str, stays: boo
     if len(running) >= MOST_ALIVE:
         raise DeployError("deploy_too_many", n=len(running))
     host = "0.0.0.0" if everyone else "127.0.0.1"
-    made = process.start(bench.box_id, form, host=host, port=port, key=key or None, stays=stays)
+    made = process.start(bench.box_id, form, host=host, port=port, key=key or None, stays=stays, engine=kind)
     if key:
         _keys()[made.id] = key
     return made
@@ -112,8 +121,8 @@ def look_at(deployment: Deployment) -> Seen:
     """Return how one deployment is."""
     if deployment.state not in ALIVE:
         return Seen(deployment=deployment, figures={}, can=())
-    can = ask.can(deployment.address) if deployment.state == "ready" else ()
-    return Seen(deployment=deployment, figures=ask.figures(deployment.address) if can else {}, can=can)
+    can = ask.can(deployment) if deployment.state == "ready" else ()
+    return Seen(deployment=deployment, figures=ask.figures(deployment) if can else {}, can=can)
 
 
 def beginning(sentence: str) -> str:
@@ -137,7 +146,7 @@ def probe_too_long(deployment: Deployment, can: tuple[str, ...]) -> Reply:
 
 def _send(deployment: Deployment, text: str, can: tuple[str, ...]) -> tuple[Request, Reply]:
     ask_for: Ask = "completion" if "completions" in can else "embeddings"
-    request = request_for(ask_for, text, model=deployment.box, max_tokens=FIRST_TOKENS)
+    request = request_for(ask_for, text, model=deployment.model, max_tokens=FIRST_TOKENS, protocol=deployment.protocol)
     return request, Client(deployment.address, key=key_of(deployment)).send(request)
 
 

@@ -10,37 +10,58 @@ import pandas as pd
 import streamlit as st
 
 from components import deploy_engine as found
+from components import deploy_triton as triton
 from components import pictograms
 from components.badge import Badge
 from components.deploy_engine import Seen
+from components.deploy_take import FORM_KEYS
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.theme import own_style
 from llmkit.serve import process
-from llmkit.serve.deployment import Deployment
+from llmkit.serve.deployment import ENGINES, Deployment, Engine
 from llmkit.serve.errors import ServeError
-from llmkit.serve.reply import Reply
+from llmkit.serve.reply import Reply, vector_of
 
 POLL_S = 1.0
 MOVING = ("starting", "loading", "stopping")
-FIGURES = ("requests", "tokens", "running", "queue", "mean_ms")
+FIGURES = ("requests", "batches", "tokens", "running", "queue", "mean_ms")
 
 _LAST = "_deploy_last"
 _ANSWER = "_deploy_answer"
 
 
-def draw_settings(page: Page) -> None:
-    """Choose form, port, key and how long it stays; start."""
+def draw_settings(page: Page) -> Engine:
+    """Choose what serves the box, form, port, key and how long it stays; start. Returns what serves it."""
     st.html(own_style("deploy"))
     bench = page.bench
     found.require_whole(bench)
-    forms = found.forms_here(bench)
     st.header(page.say("deploy.place.title"))
+    kind = _choose_engine(page)
+    ready = kind == "fastapi" or triton.draw_needs(page)
+    form, port, key = _draw_fields(page, kind)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        stays = st.toggle(page.say("deploy.stays"), key="deploy_stays", help=page.say("deploy.stays.help"))
+        everyone = st.toggle(page.say("deploy.everyone"), key="deploy_everyone", help=page.say("deploy.everyone.help"))
+    if everyone and not key:
+        st.warning(page.say("deploy.exposed.keyless" if kind == "triton" else "deploy.exposed"))
+    label = page.say("deploy.start", box=bench.box_id)
+    if st.button(label, key="deploy_start", type="primary", disabled=not ready):
+        with page.guard(), st.spinner(page.say("deploy.starting")):
+            made = found.start(bench, form, port=port, key=key, stays=stays, everyone=everyone, kind=kind)
+            st.session_state[_LAST] = made.id
+            st.rerun()
+    return kind
+
+
+def _draw_fields(page: Page, kind: Engine) -> tuple[str, int | None, str]:
+    """Let the learner choose form, port and key."""
+    forms = found.forms_here(page.bench) if kind == "fastapi" else triton.forms_here(page.bench)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         form = st.selectbox(
             page.say("deploy.form"),
             forms,
-            key="deploy_form",
+            key=FORM_KEYS[kind],
             help=page.say("deploy.form.help"),
             persist_state="session",
         )
@@ -60,26 +81,31 @@ def draw_settings(page: Page) -> None:
             max_chars=200,
             placeholder=page.say("deploy.key.none"),
             autocomplete="new-password",
+            disabled=kind == "triton",
         )
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        stays = st.toggle(page.say("deploy.stays"), key="deploy_stays", help=page.say("deploy.stays.help"))
-        everyone = st.toggle(page.say("deploy.everyone"), key="deploy_everyone", help=page.say("deploy.everyone.help"))
-    if everyone and not key:
-        st.warning(page.say("deploy.exposed"))
+    if kind == "triton":
+        draw_note(page.say("deploy.triton.no_key"))
+        return (form or "", int(port) if port else None, "")
     if len(forms) == 1:
         draw_note(page.say("deploy.form.only"))
-    if st.button(page.say("deploy.start", box=bench.box_id), key="deploy_start", type="primary"):
-        with page.guard(), st.spinner(page.say("deploy.starting")):
-            made = found.start(
-                bench,
-                form or found.FLOAT32,
-                port=int(port) if port else None,
-                key=(key or "").strip(),
-                stays=stays,
-                everyone=everyone,
-            )
-            st.session_state[_LAST] = made.id
-            st.rerun()
+    return (form or found.FLOAT32, int(port) if port else None, (key or "").strip())
+
+
+def _choose_engine(page: Page) -> Engine:
+    """Let the learner choose what serves the box."""
+    kind: Engine | None = st.segmented_control(
+        page.say("deploy.engine"),
+        ENGINES,
+        default=ENGINES[0],
+        required=True,
+        format_func=lambda one: page.say(f"deploy.engine.{one}"),
+        key="deploy_engine",
+        bind="query-params",
+        persist_state="session",
+    )
+    kind = kind or ENGINES[0]
+    draw_note(page.say(f"deploy.engine.{kind}.what"))
+    return kind
 
 
 def draw_running(page: Page) -> Seen | None:
@@ -154,14 +180,15 @@ def _draw_one(page: Page, seen: Seen) -> None:
     with st.container(border=True, key=f"deploy_one_{one.id}"):
         told = page.say("deploy.pid", pid=one.pid) if one.alive and one.pid else ""
         st.html(
-            f'<p class="place-name"><b>{escape(one.box)}</b> · {escape(one.form)} · {escape(one.address)}'
+            f'<p class="place-name"><b>{escape(one.box)}</b> · {escape(one.form)} · '
+            f"{escape(page.say(f'deploy.engine.{one.engine}'))} · {escape(one.address)}"
             f"<em>{escape(page.say(f'deploy.state.{one.state}'))}</em> {escape(told)}</p>"
         )
         if one.error is not None:
             with page.guard():
                 raise _FailedError(one)
         if one.alive and one.exposed:
-            st.warning(page.say("deploy.exposed"))
+            st.warning(page.say("deploy.exposed.keyless" if one.engine == "triton" else "deploy.exposed"))
         if seen.figures:
             _draw_figures(page, seen.figures)
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -244,51 +271,18 @@ HTTP_UNAUTHORISED = 401
 def _draw_answer(page: Page, text: str, path: str, reply: Reply) -> None:
     """Draw the first answer: the text gone on with, or the first numbers of its vector."""
     ms = reply.latency_ms
-    if path.endswith("completions"):
+    if (vector := vector_of(reply.data)) is None:
         said = reply.text
-        table = pd.DataFrame([{"prompt": text, "text": said, "ms": ms, **reply.data["usage"]}])
+        counts = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+        table = pd.DataFrame([{"prompt": text, "text": said, "ms": ms, **counts}])
         html = f'<p class="place-answer">{escape(text)}<mark>{escape(said)}</mark></p>'
     else:
-        vector = reply.data["data"][0]["embedding"]
         said = ", ".join(f"{one:.3f}" for one in vector[:8]) + " …"
         table = pd.DataFrame({"dimension": range(len(vector)), "value": vector})
         html = f'<p class="place-answer">{escape(text)} → <mark>{escape(said)}</mark></p>'
     alt = page.say("deploy.first.alt", text=said, ms=f"{ms:.0f}")
     with page.shown(key="first", badge=Badge.live(), alt=alt, data=table):
         st.html(html + f"<p>{escape(page.say('deploy.first.took', ms=f'{ms:,.0f}', path=path))}</p>")
-
-
-@section
-def draw_commands(page: Page, seen: Seen | None) -> None:
-    """Show the same as commands, and as a container for another machine."""
-    from llmkit.serve import recipe
-
-    st.header(page.say("deploy.take.title"))
-    bench = page.bench
-    form = st.session_state.get("deploy_form") or found.FLOAT32
-    one = None if seen is None or not seen.deployment.alive else seen.deployment
-    with st.expander(page.say("deploy.commands")):
-        st.code(recipe.command(bench.box_id, form), language="bash", wrap_lines=True)
-        if one is not None:
-            st.code(recipe.curl(one), language="bash", wrap_lines=True)
-            st.code(recipe.python(one), language="python", wrap_lines=True)
-        else:
-            draw_note(page.say("deploy.commands.later"))
-    with st.expander(page.say("deploy.container")):
-        draw_note(page.say("deploy.container.how"))
-        files = (
-            ("Dockerfile", recipe.dockerfile(form)),
-            ("compose.yaml", recipe.compose(st.session_state.get("deploy_port") or 0)),
-            ("requirements-serve.txt", recipe.requirements(form)),
-        )
-        with st.container(horizontal=True, gap="small"):
-            for name, text in files:
-                st.download_button(
-                    name, data=text, file_name=name, mime="text/plain", key=f"deploy_{name}", on_click="ignore"
-                )
-        st.code(recipe.steps(found.box_folder(bench)), language="bash", wrap_lines=True)
-        st.code(files[0][1], language="dockerfile", wrap_lines=True)
-        st.code(files[1][1], language="yaml", wrap_lines=True)
 
 
 STATUSES = (200, 400, 413, 500)

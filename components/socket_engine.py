@@ -10,10 +10,10 @@ import streamlit as st
 
 from components import deploy_engine
 from components.frame import Page
-from llmkit.serve import process
+from llmkit.serve import kserve, process
 from llmkit.serve.client import Client
-from llmkit.serve.deployment import Deployment
-from llmkit.serve.request import Ask, Request, request_for
+from llmkit.serve.deployment import TRITON_MODEL, Deployment
+from llmkit.serve.request import Ask, Protocol, Request, request_for
 from llmkit.serve.smoke import MOST_WORDS, PROMPT, too_long
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Target:
         address: of it. model: the name that it is asked for by. can: ``completions``, ``chat``, ….
         limit: tokens of its context; None where it does not say. key: this session's; None for none.
         wants_key: whether it answers without. identity: changes when another server stands there.
+        protocol: how it wants to be asked.
     """
 
     address: str
@@ -68,6 +69,15 @@ class Target:
     key: str | None
     wants_key: bool
     identity: str
+    protocol: Protocol = "openai"
+
+    def request(
+        self, ask: Ask, text: str, *, max_tokens: int, stream: bool = False, model: str | None = None
+    ) -> Request:
+        """A request in its own words; ``model`` where it is to be another's name."""
+        return request_for(
+            ask, text, model=model or self.model, max_tokens=max_tokens, stream=stream, protocol=self.protocol
+        )
 
     @property
     def asks(self) -> tuple[Ask, ...]:
@@ -88,6 +98,8 @@ def running() -> tuple[Deployment, ...]:
 
 def deployed(one: Deployment) -> tuple[Target | None, Reply]:
     """Return a deployment as a target, with what it said; None while it does not answer."""
+    if one.engine == "triton":
+        return _found_triton(Client(one.address, timeout_s=LOOK_S), identity=one.id)
     return _found(one.address, key=deploy_engine.key_of(one), wants_key=one.has_key, model=one.box, identity=one.id)
 
 
@@ -107,6 +119,8 @@ def _found(
     client = Client(address, key=key, timeout_s=LOOK_S)
     ready, listed = client.get("/ready"), client.get("/v1/models")
     reply = listed if model is None else ready
+    if model is None and listed.status is not None and not listed.ok and client.get("/v2").ok:
+        return _found_triton(client, identity=identity)
     if reply.status is None or (model is not None and not ready.ok):
         return (None, reply)
     about = _first(listed.data)
@@ -124,6 +138,27 @@ def _found(
         identity=identity,
     )
     return (target, reply)
+
+
+def _found_triton(client: Client, *, identity: str) -> tuple[Target | None, Reply]:
+    """A server that speaks the open inference protocol, as a target: it has to serve the model of a repository of
+    ours."""
+    model = client.get(f"/v2/models/{TRITON_MODEL}")
+    can = kserve.can(model.data) if model.ok else ()
+    if not can:
+        return (None, model)
+    limit = kserve.parameter(client.get(f"/v2/models/{TRITON_MODEL}/config").data, "context_length") or ""
+    target = Target(
+        address=client.address,
+        model=TRITON_MODEL,
+        can=can,
+        limit=int(limit) if limit.isdecimal() and 0 < len(limit) < 8 else None,
+        key=None,
+        wants_key=False,
+        identity=identity,
+        protocol="kserve",
+    )
+    return (target, model)
 
 
 def _first(data: Any) -> dict[str, Any]:
@@ -149,16 +184,17 @@ def other_key(address: str) -> str | None:
 def wrong_request(name: str, target: Target) -> Request:
     """Return one of the wrong requests, as it is sent to this server."""
     ask = target.asks[0]
-    right = request_for(ask, PROMPT, model=target.model, max_tokens=8)
+    right = target.request(ask, PROMPT, max_tokens=8)
     if name == "wrong_key":
         return Request(path=right.path, body=right.body, key="wrong")
     if name == "malformed":
         return Request(path=right.path, raw='{"prompt": ')
     if name == "ten_mb":
-        return request_for(ask, "x" * TEN_MEGABYTES, model=target.model, max_tokens=8)
+        return target.request(ask, "x" * TEN_MEGABYTES, max_tokens=8)
     if name == "too_long":
-        return too_long(ask, model=target.model, context_length=target.limit or MOST_WORDS)
-    return request_for(ask, PROMPT, model=UNKNOWN_MODEL, max_tokens=8)
+        length = target.limit or MOST_WORDS
+        return too_long(ask, model=target.model, context_length=length, protocol=target.protocol)
+    return target.request(ask, PROMPT, max_tokens=8, model=UNKNOWN_MODEL)
 
 
 def sent(name: str, target: Target) -> Any:

@@ -20,7 +20,6 @@ from components.source import draw_source
 from components.theme import ACCENT, QUIET
 from llmkit import jobs
 from llmkit.serve import load
-from llmkit.serve.request import request_for
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -39,9 +38,7 @@ def settings_of(page: Page, target: Target, seconds: int) -> dict[str, Any]:
     """Return the job's settings: everyone sends the beginning of the workbench's sentence."""
     ask = target.asks[0]
     stream = ask in ("completion", "chat")
-    request = request_for(
-        ask, deploy_engine.beginning(page.bench.sentence), model=target.model, max_tokens=TOKENS, stream=stream
-    )
+    request = target.request(ask, deploy_engine.beginning(page.bench.sentence), max_tokens=TOKENS, stream=stream)
     return {
         "address": target.address,
         "server": target.identity,

@@ -19,7 +19,8 @@ from components.socket_engine import Target
 from components.theme import ACCENT, own_style
 from llmkit.serve.client import base_address
 from llmkit.serve.deployment import Deployment
-from llmkit.serve.request import Ask, Request, request_for
+from llmkit.serve.reply import vector_of
+from llmkit.serve.request import Ask, Request
 from llmkit.serve.snippets import KEY_VARIABLE, Language, snippet
 
 if TYPE_CHECKING:
@@ -194,10 +195,11 @@ def _settings(page: Page, target: Target) -> Request:
             key=f"socket_ask_{target.identity}",
         )
         writes = ask in ("completion", "chat")
+        streams = writes and target.protocol == "openai"
         most = st.select_slider(
             page.say("socket.send.most"), MOST_TOKENS, USUAL_TOKENS, key="socket_most", disabled=not writes, width=280
         )
-        stream = st.toggle(page.say("socket.send.stream"), True, key="socket_stream", disabled=not writes)
+        stream = st.toggle(page.say("socket.send.stream"), True, key="socket_stream", disabled=not streams)
     text = st.text_area(
         page.say("socket.send.text"),
         deploy_engine.beginning(page.bench.sentence),
@@ -206,7 +208,7 @@ def _settings(page: Page, target: Target) -> Request:
         persist_state="session",
         height=100,
     )
-    return request_for(ask, text or "", model=target.model, max_tokens=most, stream=stream)
+    return target.request(ask, text or "", max_tokens=most, stream=stream)
 
 
 def _ask(page: Page, target: Target, request: Request) -> Reply:
@@ -260,14 +262,14 @@ def _draw_answer(page: Page, request: Request, reply: Reply) -> None:
 
 def _said(page: Page, request: Request, reply: Reply) -> str:
     """An answer as one text; whatever a server puts where a vector or a label belongs, it is only shown."""
+    if (vector := vector_of(reply.data)) is not None:
+        head = page.say("common.comma").join(f"{value:+.3f}" for value in vector[:4] if isinstance(value, int | float))
+        return page.say("socket.send.dimensions", n=len(vector), head=head + " …")
     if request.path not in ("/v1/embeddings", "/classify"):
         return reply.text or page.say("socket.send.empty")
     listed = reply.data.get("data") if isinstance(reply.data, dict) else None
     first: Any = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
-    vector, label, probs = first.get("embedding"), first.get("label"), first.get("probs")
-    if isinstance(vector, list):
-        head = page.say("common.comma").join(f"{value:+.3f}" for value in vector[:4] if isinstance(value, int | float))
-        return page.say("socket.send.dimensions", n=len(vector), head=head + " …")
+    label, probs = first.get("label"), first.get("probs")
     if isinstance(label, str) and isinstance(probs, dict) and isinstance(probs.get(label), int | float):
         return page.say("socket.send.label", label=label[:200], p=f"{probs[label]:.1%}")
     return str(reply.data)

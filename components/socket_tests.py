@@ -103,6 +103,7 @@ def draw_smoke(page: Page, target: Target) -> None:
             can=target.can,
             context_length=target.limit or smoke.MOST_WORDS,
             has_key=target.wants_key,
+            protocol=target.protocol,
         )
     page.count("part.test", len(checks))
     with place:

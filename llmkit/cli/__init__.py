@@ -15,6 +15,7 @@ from llmkit.cli.output import print_json, survive_any_terminal, tell
 from llmkit.cli.record import play_command, record_command
 from llmkit.cli.room import room_command
 from llmkit.cli.serve import serve_command
+from llmkit.cli.setup_server import setup_triton_command
 from llmkit.cli.shelf_list import list_command
 from llmkit.cli.trace import trace_command
 from llmkit.cli.verify import verify_command
@@ -53,6 +54,7 @@ app.command("trace")(trace_command)
 app.command("pretrain")(pretrain_command)
 app.command("doctor")(doctor_command)
 app.command("serve")(serve_command)
+app.command("setup-triton")(setup_triton_command)
 app.command("bench")(bench_command)
 app.command("record")(record_command)
 app.command("play")(play_command)

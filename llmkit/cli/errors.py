@@ -63,6 +63,18 @@ SENTENCES: Mapping[str, str] = {
     "record_unsafe": "This recording holds a file that none should hold: {name}. Do not use it.",
     "record_large": "This recording is too large, or packed to do harm: at most {most} bytes.",
     "room_database": "The room's file {path} cannot be read or written ({detail}). Move it away, then open a new room.",
+    "form_not_made": "“{box}” has no form “{form}” yet, which Triton wants. Make it in step 3-3.",
+    "repository_unsupported": "No Triton model repository can be made of this: {detail}. Choose another form or box.",
+    "repository_exists": "{detail} is there already. Choose another name, or move it away first.",
+    "disk_full": "The disk is full: {detail}. Nothing half-written was left. Make room, then do it again.",
+    "key_unsupported": "Triton takes a key on its command line alone, where everyone here can read it. Serve without "
+    "--key-file and LLMKIT_SERVE_KEY.",
+    "tritonserver_missing": "The Triton server is not set up ({detail}). Set it up: python -m llmkit setup-triton",
+    "tritonserver_impossible": "The Triton server cannot be set up here: {detail}. Use NVIDIA's container: see "
+    "step 3-5.",
+    "tritonserver_offline": "LLMKIT_OFFLINE switches the network off. Unset it, then try again.",
+    "tritonserver_unreachable": "The package index did not answer: {detail}. Check the network, then try again.",
+    "tritonserver_failed": "The Triton server could not be set up: {detail}.",
     "key_unreadable": "There is no key in {detail}. Write one into it.",
 }
 """Every code of llmkit's errors; ``{argument}`` is the box's id as a shell takes it."""

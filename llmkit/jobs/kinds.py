@@ -37,6 +37,7 @@ KINDS: dict[str, str] = {
     "provider": "llmkit.compress.providers:run",
     "reasoning": "llmkit.generate.reasoning:run",
     "shelve_form": "llmkit.compress.shelve_job:run",
+    "tritonserver": "llmkit.serve.nvidia.environment:run",
 }
 """Kind → ``module:function`` of its task. What the reader calls it is ``kind.<kind>`` in ``lessons/text/jobs.toml``."""
 

@@ -13,12 +13,21 @@ from typing import Any, Literal
 
 from llmkit.home import home
 from llmkit.serve.errors import ServeError
+from llmkit.serve.request import Protocol
 
 State = Literal["starting", "loading", "ready", "stopping", "stopped", "failed", "dead"]
 """``dead``: its process has vanished without a word, such as one that was killed."""
 
+Engine = Literal["fastapi", "triton"]
+"""What answers: our own server in OpenAI's shapes, or NVIDIA's Triton with a model repository."""
+
+ENGINES: tuple[Engine, ...] = ("fastapi", "triton")
+
 ALIVE: frozenset[State] = frozenset({"starting", "loading", "ready", "stopping"})
 ASKED, SAID, LOG = "deployment.json", "server.json", "server.log"
+TRITON_MODEL = "box"
+"""The model of a repository of ours that reads text."""
+
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
@@ -32,7 +41,8 @@ class Deployment:
         pid: its process; None before there is one.
         state: as it is now.
         started: seconds since the epoch. stays: whether it goes on when the app ends. has_key: whether it wants a key.
-        error: code and values of what it failed with.
+        error: code and values of what it failed with. engine: what answers.
+        metrics_port: where Triton counts; None where counts stand at the address itself.
     """
 
     id: str
@@ -47,6 +57,18 @@ class Deployment:
     stays: bool = False
     has_key: bool = False
     error: Mapping[str, Any] | None = None
+    engine: Engine = "fastapi"
+    metrics_port: int | None = None
+
+    @property
+    def model(self) -> str:
+        """The name that it is asked for by."""
+        return self.box if self.engine == "fastapi" else TRITON_MODEL
+
+    @property
+    def protocol(self) -> Protocol:
+        """How it wants to be asked."""
+        return "openai" if self.engine == "fastapi" else "kserve"
 
     @property
     def alive(self) -> bool:

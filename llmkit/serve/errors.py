@@ -16,6 +16,16 @@ Code = Literal[
     "key_unreadable",
     "box_broken",
     "box_unsupported",
+    "form_not_made",
+    "repository_unsupported",
+    "repository_exists",
+    "disk_full",
+    "key_unsupported",
+    "tritonserver_missing",
+    "tritonserver_impossible",
+    "tritonserver_offline",
+    "tritonserver_unreachable",
+    "tritonserver_failed",
 ]
 
 
@@ -27,7 +37,12 @@ class ServeError(Exception):
             ``host_unknown`` (no address of this machine), ``deployment_unknown``, ``deployment_active`` (it runs, so
             it cannot be forgotten), ``deployment_failed`` (its process ended by itself), ``deployment_silent`` (it
             did not answer), ``key_unreadable`` (the key's file holds none), ``box_broken`` and ``box_unsupported`` (a
-            glance at the box's files tells that no server can open it).
+            glance at the box's files tells that no server can open it), ``form_not_made`` (Triton wants a form of
+            ONNX Runtime's), ``repository_unsupported`` (no model repository can be made of it), ``repository_exists``,
+            ``disk_full``, ``key_unsupported`` (Triton knows no key that is not on its command line),
+            ``tritonserver_missing`` (its environment is not made), ``tritonserver_impossible`` (it cannot be, here),
+            ``tritonserver_offline``, ``tritonserver_unreachable``, ``tritonserver_failed`` (why it
+            could not be made).
         values: what the sentence names (``host``, ``port``, ``deployment``, ``detail``).
     """
 

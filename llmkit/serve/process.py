@@ -23,6 +23,7 @@ import psutil
 from filelock import FileLock
 
 from llmkit import shelf
+from llmkit.compress.made import disk_is_full
 from llmkit.jobs.queue import ROOT, own_environment
 from llmkit.jobs.store import is_alive, kill_tree
 from llmkit.serve.deployment import (
@@ -30,6 +31,7 @@ from llmkit.serve.deployment import (
     LOG,
     SAID,
     Deployment,
+    Engine,
     State,
     address_of,
     deployments_home,
@@ -44,6 +46,9 @@ KEY_VARIABLE = "LLMKIT_SERVE_KEY"
 
 BOUND_S = 30.0
 """A server has its port so soon, or it is given up."""
+
+MODULES: Mapping[Engine, str] = {"fastapi": "llmkit.serve.server", "triton": "llmkit.serve.nvidia.server"}
+"""What is run as a deployment's process."""
 
 GRACEFUL_S = 8.0
 """So long what is being answered may go on after stop."""
@@ -65,6 +70,7 @@ def start(
     key: str | None = None,
     stays: bool = False,
     limits: Mapping[str, float] | None = None,
+    engine: Engine = "fastapi",
 ) -> Deployment:
     """Put a box in its place: a server of its own, which loads the box while it can already be asked how it is.
 
@@ -72,19 +78,23 @@ def start(
         box_id: a box on this machine. form_id: its form, made before.
         host: where to listen; only this machine can ask at ``127.0.0.1``. port: None for any that is free.
         key: what requests must bring; kept by the server's process alone, as a hash. stays: goes on without the app.
-        limits: fields of ``llmkit.serve.limits.Limits`` that are to be others.
+        limits: fields of ``llmkit.serve.limits.Limits`` that are to be others; Triton has its own.
+        engine: ``triton`` wants the server's environment, a form of ONNX Runtime's, and no key.
 
     Returns:
         the deployment, its port bound; ``loading``, or ``ready`` already.
 
     Raises:
         ShelfError: the box is not here. ServeError: ``port_in_use``, ``port_forbidden``, ``host_unknown``,
-            ``deployment_failed``, ``deployment_silent``.
+            ``disk_full``, ``deployment_failed``, ``deployment_silent``; for Triton ``key_unsupported``,
+            ``tritonserver_missing``, ``tritonserver_impossible``, ``form_not_made``, ``repository_unsupported``.
     """
     if shelf.locate(box_id) is None:
         raise shelf.ShelfError("box_missing", box=box_id)
+    if engine == "triton":
+        require_triton(box_id, form_id, key)
     bind(host, port or 0).close()  # told at once, and not by a process that ends
-    deployment_id = register(box_id, form_id, host=host, port=port, key=key, stays=stays, limits=limits)
+    deployment_id = register(box_id, form_id, host=host, port=port, key=key, stays=stays, limits=limits, engine=engine)
     if not stays:
         attend()
     place = folder_of(deployment_id)
@@ -94,7 +104,7 @@ def start(
         environment[KEY_VARIABLE] = key
     with (place / LOG).open("ab") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "llmkit.serve.server", deployment_id],
+            [sys.executable, "-m", MODULES[engine], deployment_id],
             cwd=ROOT,
             env={**environment, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"},
             stdin=subprocess.DEVNULL,
@@ -153,6 +163,8 @@ def get(deployment_id: str) -> Deployment:
             stays=bool(asked["stays"]),
             has_key=bool(asked["has_key"]),
             error=said.get("error"),
+            engine=asked.get("engine", "fastapi"),
+            metrics_port=said.get("metrics_port"),
         )
     except (LookupError, TypeError, ValueError):
         raise ServeError("deployment_unknown", deployment=deployment_id) from None
@@ -239,12 +251,16 @@ def register(
     key: str | None,
     stays: bool,
     limits: Mapping[str, float] | None,
+    engine: Engine = "fastapi",
 ) -> str:
-    """Write down what is asked for in a folder of its own, and return its name."""
+    """Write down what is asked for in a folder of its own, and return its name.
+
+    Raises:
+        ServeError: ``disk_full``.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", f"{box_id.rsplit('/', 1)[-1]}-{form_id}".lower()).strip("-")[:80]
     deployment_id = f"{name}-{secrets.token_hex(3)}"
     place = deployments_home() / deployment_id
-    place.mkdir(parents=True, mode=0o700)
     asked = {
         "box": box_id,
         "form": form_id,
@@ -254,8 +270,16 @@ def register(
         "has_key": bool(key),
         "started": time.time(),
         "limits": dict(limits or {}),
+        "engine": engine,
     }
-    write_facts(place / ASKED, asked)
+    try:
+        place.mkdir(parents=True, mode=0o700)
+        write_facts(place / ASKED, asked)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if disk_is_full(error):
+            raise ServeError("disk_full", detail=str(place.parent)) from error
+        raise
     return deployment_id
 
 
@@ -287,6 +311,21 @@ def bind(host: str, port: int) -> socket.socket:
 
 _NO_SUCH_ADDRESS = frozenset({99, 49, 10049})
 """EADDRNOTAVAIL of Linux, macOS and Windows."""
+
+
+def require_triton(box_id: str, form_id: str, key: str | None) -> None:
+    """Make sure that Triton can be started on a form of a box.
+
+    Raises:
+        ServeError: ``key_unsupported``, ``tritonserver_missing``, ``tritonserver_impossible``, ``form_not_made``,
+            ``repository_unsupported``.
+    """
+    from llmkit.serve.nvidia import environment, repository
+
+    if key:
+        raise ServeError("key_unsupported")
+    environment.require_ready()
+    repository.require_form(box_id, form_id)
 
 
 def _state(deployment_id: str, asked: Mapping[str, Any], said: Mapping[str, Any]) -> State:

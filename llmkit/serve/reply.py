@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmkit.serve import kserve
+
 MOST_BYTES = 8_000_000
 """An answer that is longer is not read to its end."""
 
@@ -175,24 +177,29 @@ class Collector:
             named = f"http_{self._status}"
             self.fail(*(_refusal(self._data, named) if isinstance(self._data, dict) else (named, content)))
             return ""
-        if self._path == "/metrics":
+        if self._path == "/metrics" or (self._path.startswith("/v2/health/") and not content):
             return content
         if not isinstance(self._data, dict):
             self.fail("not_json", content)
             return ""
         if isinstance(self._data.get("usage"), dict):
             self._usage = self._data["usage"]
-        if self._path.startswith("/v1/") and self._path != "/v1/models" and not _holds(self._data, self._path):
+        elif self._path.endswith("/infer"):
+            self._usage = {name: values[0] for name, values in kserve.outputs(self._data).items() if values}
+        if not _holds(self._data, self._path):
             self.fail("no_answer_in_it", content)
         return text_of(self._data)
 
 
 def text_of(data: Any) -> str:
-    """The text in an answer or a chunk of OpenAI's; empty where there is none.
+    """The text in an answer or a chunk of OpenAI's, or in an answer of Triton's; empty where there is none.
 
     >>> text_of({"choices": [{"delta": {"content": "Hi"}}]}), text_of({"choices": []}), text_of([])
     ('Hi', '', '')
     """
+    written = kserve.outputs(data).get("text")
+    if written:
+        return written[0] if isinstance(written[0], str) else ""
     choices = data.get("choices") if isinstance(data, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):
@@ -205,18 +212,38 @@ def text_of(data: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
+def vector_of(data: Any) -> list[Any] | None:
+    """The first vector in an answer of OpenAI's or Triton's shape, whatever it holds; None where there is none.
+
+    >>> vector_of({"data": [{"embedding": [0.5]}]}), vector_of({"data": [3]})
+    ([0.5], None)
+    """
+    if found := kserve.outputs(data).get("embedding"):
+        return found
+    listed = data.get("data") if isinstance(data, dict) else None
+    first = listed[0] if isinstance(listed, list) and listed else None
+    vector = first.get("embedding") if isinstance(first, dict) else None
+    return vector if isinstance(vector, list) else None
+
+
 def _holds(data: Mapping[str, Any], path: str) -> bool:
     """Whether an answer has the field that its path promises, with something in it."""
+    if path.endswith("/infer"):
+        return bool(kserve.outputs(data))
+    if not path.startswith("/v1/") or path == "/v1/models":
+        return True
     held = data.get("data" if path == "/v1/embeddings" else "choices")
     return isinstance(held, list) and bool(held) and isinstance(held[0], dict)
 
 
 def _refusal(data: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
-    """Name and words of an error in OpenAI's shape, or in one like FastAPI's own."""
+    """Name and words of an error in OpenAI's shape, in one like FastAPI's own, or in Triton's."""
     error = data.get("error", data.get("detail"))
     if isinstance(error, dict):
         named = error.get("code") or error.get("type") or otherwise
         return (str(named)[:60], str(error.get("message", ""))[:MOST_MESSAGE])
+    if isinstance(error, str):
+        return kserve.refusal(error, otherwise)
     return (otherwise, str(error if error is not None else data)[:MOST_MESSAGE])
 
 

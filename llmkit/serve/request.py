@@ -1,4 +1,5 @@
-"""A request to a server that speaks OpenAI's way, as plain data: client, tests and lines to copy all start from it."""
+"""A request to a server that speaks OpenAI's way, or Triton's, as plain data: client, tests and lines to copy all start
+from it."""
 
 from __future__ import annotations
 
@@ -6,9 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmkit.serve import kserve
+
 Method = Literal["GET", "POST"]
 Key = Literal["right", "wrong", "none"]
 Ask = Literal["completion", "chat", "embeddings", "classify"]
+
+Protocol = Literal["openai", "kserve"]
+"""How a server wants to be asked: OpenAI's shapes, or the open inference protocol that Triton speaks."""
 
 PATHS: dict[Ask, str] = {
     "completion": "/v1/completions",
@@ -65,8 +71,17 @@ def reading(ask: Ask, text: str, *, model: str) -> Request:
     return Request(path=PATHS[ask], body={"model": model, "input": text})
 
 
-def request_for(ask: Ask, text: str, *, model: str, max_tokens: int = 32, stream: bool = False) -> Request:
-    """Any of the four, greedy where a text is written."""
+def request_for(
+    ask: Ask, text: str, *, model: str, max_tokens: int = 32, stream: bool = False, protocol: Protocol = "openai"
+) -> Request:
+    """Any of the four, greedy where a text is written.
+
+    Args:
+        protocol: with ``kserve`` a text comes whole, ``completion`` and ``embeddings`` are all there is.
+    """
+    if protocol == "kserve":
+        body = kserve.body(text, max_tokens=max_tokens if ask == "completion" else None)
+        return Request(path=kserve.infer_path(model), body=body)
     if ask in ("completion", "chat"):
         return writing(ask, text, model=model, max_tokens=max_tokens, stream=stream)
     return reading(ask, text, model=model)

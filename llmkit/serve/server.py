@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -10,25 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.jobs.store import identity, is_held
-from llmkit.serve.deployment import ASKED, SAID, deployments_home, folder_of, read_facts, write_facts
+from llmkit.serve.deployment import ASKED, deployments_home, folder_of, read_facts
 from llmkit.serve.errors import ServeError
+from llmkit.serve.own_process import OnState, Said, watch
 from llmkit.serve.process import GRACEFUL_S, KEY_VARIABLE, bind
 
 if TYPE_CHECKING:
     import socket
 
     import uvicorn
-
-GRACE_S = float(os.environ.get("LLMKIT_SERVE_GRACE_S", "15"))
-"""A deployment that does not stay goes on so long after the last app has ended, so that one that is started again
-finds it."""
-
-LOG_LIMIT_BYTES = 8_000_000
-WATCH_S = 0.5
 
 LOG_CONFIG: dict[str, Any] = {
     "version": 1,
@@ -43,7 +34,7 @@ LOG_CONFIG: dict[str, Any] = {
 """When, what, and from where; headers, and so the key, are never written."""
 
 
-def serve(deployment_id: str, key: str | None, *, on_state: Callable[[str, dict[str, Any]], None] | None = None) -> int:
+def serve(deployment_id: str, key: str | None, *, on_state: OnState | None = None) -> int:
     """Be the server of a deployment that was registered, until it is told to end.
 
     Args:
@@ -55,31 +46,28 @@ def serve(deployment_id: str, key: str | None, *, on_state: Callable[[str, dict[
     """
     place = folder_of(deployment_id)
     asked = read_facts(place / ASKED)
-    pid, process_started = identity()
-    said: dict[str, Any] = {"pid": pid, "process_started": process_started, "state": "loading"}
-
-    def say(state: str, error: Exception | None = None) -> None:
-        said["state"] = state
-        if error is not None:
-            said["error"] = {"code": str(getattr(error, "code", "deployment_failed")), "values": _values(error)}
-        with contextlib.suppress(FileNotFoundError):  # its folder was deleted: it is about to end
-            write_facts(place / SAID, said)
-        if on_state is not None:
-            on_state(state, said)
-
+    say = Said(place, on_state)
     try:
         listening = bind(asked["host"], int(asked["port"]))
     except ServeError as error:
         say("failed", error)
         return 3
-    said["port"] = listening.getsockname()[1]
-    say("loading")
+    say("loading", port=listening.getsockname()[1])
     server = _server(asked, key, say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn's own come first, and hand on to these
-    threading.Thread(target=_watch, args=(place, bool(asked["stays"]), server), daemon=True).start()
+    threading.Thread(
+        target=watch,
+        args=(place,),
+        kwargs={
+            "stays": bool(asked["stays"]),
+            "over": lambda: server.should_exit,
+            "end": lambda: setattr(server, "should_exit", True),
+        },
+        daemon=True,
+    ).start()
     _run(server, listening)
-    if said["state"] == "failed":
+    if say.facts["state"] == "failed":
         return 3
     say("stopped")
     return 0
@@ -128,26 +116,6 @@ def _server(asked: dict[str, Any], key: str | None, say: Callable[[str, Exceptio
 def _run(server: uvicorn.Server, listening: socket.socket) -> None:
     with listening:
         server.run(sockets=[listening])
-
-
-def _watch(place: Path, stays: bool, server: uvicorn.Server) -> None:
-    """End the server when nobody attends for whom it works, or its folder is gone; keep its log short."""
-    seen = time.monotonic()
-    while not server.should_exit:
-        now = time.monotonic()
-        if stays or any(is_held(path) for path in deployments_home().glob("app-*.lock")):
-            seen = now
-        if now - seen > GRACE_S or not (place / ASKED).is_file():
-            server.should_exit = True
-        with contextlib.suppress(OSError):
-            if os.name == "posix" and os.fstat(2).st_size > LOG_LIMIT_BYTES:
-                os.ftruncate(2, 0)
-        time.sleep(WATCH_S)
-
-
-def _values(error: Exception) -> dict[str, str]:
-    values = {name: str(value)[:500] for name, value in getattr(error, "values", {}).items()}
-    return values if hasattr(error, "code") else {"detail": f"{type(error).__name__}: {error}"[:500]}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from llmkit.serve.client import Client
 from llmkit.serve.reply import Reply
-from llmkit.serve.request import Ask, Key, Method, Request, reading, writing
+from llmkit.serve.request import Ask, Key, Method, Protocol, Request, reading, request_for, writing
 from llmkit.serve.socket_errors import SocketError
 
 VERSION = 1
@@ -59,13 +59,17 @@ class Checked:
         return not self.wrong
 
 
-def usual(model: str, *, can: Collection[str], context_length: int, has_key: bool) -> tuple[Check, ...]:
+def usual(
+    model: str, *, can: Collection[str], context_length: int, has_key: bool, protocol: Protocol = "openai"
+) -> tuple[Check, ...]:
     """The test that every deployment of ours should pass.
 
     Args:
         model: its name. can: what ``/ready`` says that it can do. context_length: tokens of its context.
-        has_key: whether it wants a key; one that wants none refuses none.
+        has_key: whether it wants a key; one that wants none refuses none. protocol: how it wants to be asked.
     """
+    if protocol == "kserve":
+        return _usual_kserve(model, can=can, context_length=context_length)
     prompt = PROMPT
     main: Ask = "completion" if "completions" in can else "embeddings"
     asked = writing(main, prompt, model=model, max_tokens=8) if main == "completion" else _vector(prompt, model)
@@ -108,9 +112,28 @@ def _vector(prompt: str, model: str) -> Request:
     return reading("embeddings", prompt, model=model)
 
 
-def too_long(ask: Ask, *, model: str, context_length: int) -> Request:
+def _usual_kserve(model: str, *, can: Collection[str], context_length: int) -> tuple[Check, ...]:
+    """The same for Triton, in its own protocol; its answers to what it cannot read differ from version to version."""
+    main: Ask = "completion" if "completions" in can else "embeddings"
+    asked = request_for(main, PROMPT, model=model, max_tokens=8, protocol="kserve")
+    long = too_long(main, model=model, context_length=context_length, protocol="kserve")
+    return (
+        Check(name="health", request=Request(method="GET", path="/v2/health/live")),
+        Check(name="ready", request=Request(method="GET", path="/v2/health/ready")),
+        Check(
+            name="model", request=Request(method="GET", path=f"/v2/models/{model}"), field="platform", value="python"
+        ),
+        Check(name=main, request=asked, field="outputs.0.data.0"),
+        Check(name="too_long", request=long, status=400, contains="context_length_exceeded"),
+        Check(name="unknown_path", request=Request(method="GET", path="/nowhere"), status=404),
+    )
+
+
+def too_long(ask: Ask, *, model: str, context_length: int, protocol: Protocol = "openai") -> Request:
     """A request with more words than the context has tokens; each word is one token or more."""
     text = "word " * min(context_length + 1, MOST_WORDS)
+    if protocol == "kserve":
+        return request_for(ask, text, model=model, max_tokens=1, protocol=protocol)
     return writing(ask, text, model=model) if ask in ("completion", "chat") else reading(ask, text, model=model)
 
 

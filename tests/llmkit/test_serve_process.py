@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -116,6 +118,38 @@ def test_an_address_that_cannot_be_had_is_said_at_once(deploy: None) -> None:
         process.start("minilm-l6")
     assert missing.value.code == "box_missing"
     assert process.deployments() == ()
+
+
+def test_two_at_once_for_one_port(deploy: None) -> None:
+    """Both ask at the same moment: one has it, the other is told, and leaves nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    def ask(_n: int) -> Deployment | str:
+        try:
+            return process.start(STARTER, port=port)
+        except ServeError as refused:
+            return refused.code
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(ask, range(2)))
+    assert found.count("port_in_use") == 1
+    (one,) = (each for each in found if isinstance(each, Deployment))
+    assert [each.id for each in process.deployments()] == [one.id]
+    wait_for(lambda: is_ready(one), 60)
+
+
+def test_a_full_disk_starts_nothing(deploy: None) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(ServeError) as refused:
+            process.start(STARTER)
+    assert refused.value.code == "disk_full"
+    assert process.deployments() == ()
+    assert [path.name for path in process.deployments_home().iterdir() if path.is_dir()] == []
 
 
 def test_a_box_that_cannot_be_opened_is_said(deploy: None, tmp_path: Path) -> None:
