@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import hashlib
 import json
 import math
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,13 +18,13 @@ from numpy.typing import NDArray
 
 from llmkit.analyse.errors import AnalyseError
 from llmkit.analyse.found import RULES, in_text
-from llmkit.generate.prompt_pair import ask, stop_ids, written
+from llmkit.generate.decode import Step
+from llmkit.generate.prompt_pair import stop_ids
 from llmkit.generate.together import together
-from llmkit.reference import open_box
-from llmkit.tokens import ChatTemplate
+from llmkit.reference import Assembled, open_box
 from llmkit.tune.ways.asking import Asker
 from llmkit.tune.ways.features import Reader
-from llmkit.tune.ways.similarity import SCALE, label_texts
+from llmkit.tune.ways.similarity import SCALE, WORDS, label_texts
 from llmkit.tune.ways.task import Task, language
 from llmkit.tune.ways.way import silent, softmax
 
@@ -30,16 +35,11 @@ MOST_TOKENS = {"answer": 12, "summary": 28}
 MOST_READ = 320
 """Tokens of a cell that are read before something is written about it; less where the box holds less."""
 
-INSTRUCTIONS = {
-    "answer": {
-        "en": "Answer in a few words, only with words of the text. {question}",
-        "zh-TW": "只用文字裡的詞，簡短回答。{question}",
-    },
-    "summary": {
-        "en": "Summarise the text in one short sentence.",
-        "zh-TW": "用一句話摘要這段文字。",
-    },
-}
+PROMPTS = Path(__file__).with_name("written.toml")
+
+
+SPARE = 8
+"""Tokens that putting a text into a prompt may add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,22 +146,24 @@ class Written:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._box = open_box(settings["box_id"], device=settings["device"])
         self._together = together(self._box)
-        self._template = ChatTemplate.from_folder(self._box.folder)
         self._way = settings["way"]
         self._most = MOST_TOKENS[self._way]
-        question = str(settings.get("question", "")).strip()
+        question = " ".join(str(settings.get("question", "")).split())
         if self._way == "answer" and not question:
             raise AnalyseError("read_no_question")
-        self._instruction = INSTRUCTIONS[self._way][settings["lang"]].replace("{question}", question)
-        self._stops = stop_ids(self._box)
-        room = self._box.config.max_seq_len - len(self._ids("")) - self._most - 8
-        self.limit = max(min(MOST_READ, room), 8)
+        prompt = tomllib.loads(PROMPTS.read_text(encoding="utf-8"))[self._way][settings["lang"]]
+        self._before, self._behind = (prompt["before"] + prompt["cell"]).split("{text}")
+        self._behind = self._behind.replace("{question}", question)
+        self._specials = stop_ids(self._box)
+        self._stops = self._specials | _line_ends(self._box)
+        room = self._box.config.max_seq_len - len(self._ids("")) - self._most - SPARE
+        self.limit = max(min(MOST_READ, room), SPARE)
         self.asked = asked_prompt(settings)
 
     def read(self, texts: Sequence[str]) -> list[bytes]:
+        prompts = [self._ids(self._cut(text)) for text in texts]
         streams = [
-            self._together.stream(self._ids(self._cut(text)), max_new_tokens=self._most, stop_ids=self._stops)
-            for text in texts
+            self._together.stream(prompt, max_new_tokens=self._most, stop_ids=self._stops) for prompt in prompts
         ]
         return [json.dumps(self._one(list(stream))).encode() for stream in streams]
 
@@ -173,19 +175,22 @@ class Written:
         return answers
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        prompt = ask(self._instruction, text, self._template)
-        return tuple(self._box.tokenizer.encode(prompt, specials=self._template is None).ids)
+        return tuple(self._box.tokenizer.encode(self._before + text + self._behind).ids)
 
     def _cut(self, text: str) -> str:
+        """The text on one line, so that it is one example and no more; its first tokens."""
+        text = " ".join(text.split())
         encoding = self._box.tokenizer.encode(text, specials=False)
         return text if len(encoding) <= self.limit else text[: encoding.offsets[self.limit - 1][1]]
 
-    def _one(self, steps: Sequence[Any]) -> dict[str, Any]:
-        ids = [step.token_id for step in steps if step.token_id not in self._stops]
-        text = " ".join(written(self._box, ids).strip().split("\n")[0].split()).strip("\"'“”「」 ")
+    def _one(self, steps: Sequence[Step]) -> dict[str, Any]:
+        """The line that was written, and how sure; a character that was cut in two is left out."""
+        ids = [step.token_id for step in steps if step.token_id not in self._specials]
+        whole = b"".join(map(self._box.tokenizer.token_bytes, ids))
+        text = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode(whole).strip().split("\n")[0]
         total = sum(step.logprob for step in steps)
-        mean = total if self._way == "answer" else total / max(len(steps), 1)
-        return {"text": text, "confidence": math.exp(mean)}
+        sure = total if self._way == "answer" else total / max(len(steps), 1)
+        return {"text": " ".join(text.split()), "confidence": math.exp(sure)}
 
 
 def make(settings: Mapping[str, Any]) -> Way:
@@ -212,7 +217,8 @@ def asked_vector(settings: Mapping[str, Any]) -> dict[str, Any]:
 def asked_prompt(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What changes a box's answer, but for the text."""
     names = ("way", "fingerprint", "device", "labels", "wording", "question", "lang")
-    return {name: settings[name] for name in names if name in settings}
+    words = hashlib.blake2b(PROMPTS.read_bytes() + WORDS.read_bytes(), digest_size=8).hexdigest()
+    return {"words": words, **{name: settings[name] for name in names if name in settings}}
 
 
 def asked_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,3 +264,13 @@ def _task(means: Sequence[str]) -> Task:
 def _likeliest(names: Sequence[str], probs: NDArray[np.float32]) -> list[Answer]:
     best = probs.argmax(-1)
     return [Answer(text=names[at], confidence=float(row[at])) for at, row in zip(best.tolist(), probs, strict=True)]
+
+
+def _line_ends(box: Assembled) -> frozenset[int]:
+    """The tokens that hold a line's end: an answer is one line."""
+    found = set()
+    for at in range(box.config.vocab_size):
+        with contextlib.suppress(KeyError):  # a row of the table that is no token's
+            if b"\n" in box.tokenizer.token_bytes(at):
+                found.add(at)
+    return frozenset(found)
