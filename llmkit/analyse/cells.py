@@ -33,7 +33,7 @@ class Cells:
         return [values[at] if at >= 0 else None for at in self.places]
 
 
-def cells_of(column: pd.Series, *, most: int = 0) -> Cells:  # type: ignore[type-arg]
+def cells_of(column: pd.Series, *, most: int = 0) -> Cells:
     """Take the different texts of a column.
 
     Args:

@@ -57,7 +57,9 @@ def cluster(vectors: Floats, k: int, *, seed: int = SEED) -> Clusters:
         raise AnalyseError("read_too_few", texts=different, k=k)
     made = KMeans(k, n_init=4 if len(vectors) <= FEW else 1, random_state=seed).fit(vectors)
     distances = np.sort(made.transform(vectors), axis=1)[:, :2].astype(np.float32)
-    clear = 1 - np.divide(distances[:, 0], distances[:, 1], out=np.ones(len(vectors), np.float32), where=distances[:, 1] > 0)
+    clear = 1 - np.divide(
+        distances[:, 0], distances[:, 1], out=np.ones(len(vectors), np.float32), where=distances[:, 1] > 0
+    )
     order = np.argsort(-np.bincount(made.labels_, minlength=k), kind="stable")
     return Clusters(group=np.argsort(order)[made.labels_].astype(np.int64), clear=clear.astype(np.float32))
 

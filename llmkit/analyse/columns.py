@@ -35,10 +35,10 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
         the same columns and rows, numbered from 0.
     """
     made = {name: _typed(frame[name]) for name in frame.columns}
-    return pd.DataFrame({name: column.to_numpy() if column.dtype == object else column for name, column in made.items()})
+    return pd.DataFrame(made)
 
 
-def kind_of(column: pd.Series) -> Kind:  # type: ignore[type-arg]
+def kind_of(column: pd.Series) -> Kind:
     """What a typed column holds.
 
     >>> kind_of(pd.Series([1.0, 2.0])), kind_of(pd.Series(["a", "b"], dtype="category"))
@@ -58,7 +58,7 @@ def kinds(frame: pd.DataFrame) -> dict[str, Kind]:
     return {name: kind_of(frame[name]) for name in frame.columns}
 
 
-def as_categories(values: pd.Series) -> pd.Series:  # type: ignore[type-arg]
+def as_categories(values: pd.Series) -> pd.Series:
     """A column of text as categories where it has few short values, else as it is."""
     different = values.dropna().unique()
     few = 0 < len(different) <= min(MAX_CATEGORIES, max(len(values) // 2, 2))
@@ -67,7 +67,7 @@ def as_categories(values: pd.Series) -> pd.Series:  # type: ignore[type-arg]
     return values
 
 
-def _typed(cells: pd.Series) -> pd.Series:  # type: ignore[type-arg]
+def _typed(cells: pd.Series) -> pd.Series:
     cells = cells.reset_index(drop=True)
     blank = cells.map(lambda cell: cell is None or not str(cell).strip()).astype(bool)
     cells = cells.astype(object).where(~blank, None)
@@ -83,9 +83,9 @@ def _typed(cells: pd.Series) -> pd.Series:  # type: ignore[type-arg]
     return as_categories(cells)
 
 
-def _numbers(filled: pd.Series) -> pd.Series | None:  # type: ignore[type-arg]
+def _numbers(filled: pd.Series) -> pd.Series | None:
     """The cells as numbers; None where one is none, or is written like a telephone's or a member's number."""
-    different = {cell: None for cell in filled}
+    different = dict.fromkeys(filled)
     if any(not _NUMBER.fullmatch(cell) or _LEADING_ZERO.match(cell) for cell in different):
         return None
     try:
@@ -97,7 +97,7 @@ def _numbers(filled: pd.Series) -> pd.Series | None:  # type: ignore[type-arg]
     return filled.map(values).astype("float64")
 
 
-def _dates(filled: pd.Series) -> pd.Series | None:  # type: ignore[type-arg]
+def _dates(filled: pd.Series) -> pd.Series | None:
     """The cells as dates, as a clock on the wall shows them; None where one is none."""
     found = filled.astype(str).str.extract(_DATE)
     if found[["year", "month", "day"]].isna().any(axis=None):

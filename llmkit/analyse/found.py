@@ -15,7 +15,9 @@ _DATE = re.compile(
     r"(?<!\d)(?:(?P<roc>民國)\s*(?P<rocyear>\d{2,3})|(?P<year>\d{4}))\s*[-/.年]\s*(?P<month>\d{1,2})\s*[-/.月]"
     r"\s*(?P<day>\d{1,2})(?!\d)"
 )
-_EMAIL = re.compile(r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_+-](?:[A-Za-z0-9_.+-]{0,63})@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}")
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_+-](?:[A-Za-z0-9_.+-]{0,63})@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}"
+)
 _URL = re.compile(r"(?<![A-Za-z0-9])https?://[^\s<>\"'，。；、）」』】]{3,2000}", re.IGNORECASE)
 
 REPUBLIC = 1911

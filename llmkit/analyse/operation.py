@@ -105,9 +105,7 @@ class Chart:
 
 
 Operation = Filter | Group | Aggregate | Sort | Top | Chart
-OPERATIONS: Mapping[str, type[Operation]] = {
-    kind.op: kind for kind in (Filter, Group, Aggregate, Sort, Top, Chart)
-}
+OPERATIONS: Mapping[str, type[Operation]] = {kind.op: kind for kind in (Filter, Group, Aggregate, Sort, Top, Chart)}
 
 
 def as_dict(operation: Operation) -> dict[str, Any]:
@@ -276,7 +274,7 @@ def _value(text: str, kind: Kind) -> Any:
     return text
 
 
-def _passes(column: pd.Series, operation: Filter) -> pd.Series:  # type: ignore[type-arg]
+def _passes(column: pd.Series, operation: Filter) -> pd.Series:
     """[rows] of bool; an empty cell passes nothing but ``empty`` and ``is_not``."""
     test, kind = operation.test, kind_of(column)
     if test in ("empty", "filled"):
@@ -284,14 +282,19 @@ def _passes(column: pd.Series, operation: Filter) -> pd.Series:  # type: ignore[
     value = _value(operation.value, kind)
     if test == "contains":
         text = column.astype(object).where(column.notna(), "").astype(str).str.normalize("NFKC").str.casefold()
-        return text.str.contains(_folded(value), regex=False)
+        found: pd.Series[bool] = text.str.contains(_folded(value), regex=False)
+        return found
     if kind == "date":
         column = column.dt.normalize()  # a day is a day at any hour
     if test == "is":
-        return (column == value).fillna(False)
+        same: pd.Series[bool] = column == value
+        return same
     if test == "is_not":
-        return ~(column == value).fillna(False)
-    return {"at_least": column.ge, "at_most": column.le, "above": column.gt, "below": column.lt}[test](value)
+        other: pd.Series[bool] = column != value
+        return other
+    compare = {"at_least": column.ge, "at_most": column.le, "above": column.gt, "below": column.lt}[test]
+    passed: pd.Series[bool] = compare(value)
+    return passed
 
 
 def _folded(text: str) -> str:

@@ -58,7 +58,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         shelf.require_unchanged(settings["box_id"], settings["fingerprint"])
     way = make(settings)
     read, fresh, seconds = _read(way, cells, report)
-    result: dict[str, Any] = {"fresh": fresh, "seconds": seconds, "limit": getattr(way, "limit", None), "terms": []}
+    result: dict[str, Any] = {"fresh": fresh, "seconds": seconds, "limit": way.limit, "terms": []}
     if settings["way"] == "cluster":
         answers = _clusters(cells, read, settings["k"], report, result)
     elif settings["way"] == "tag":
@@ -107,8 +107,7 @@ def _most(settings: Mapping[str, Any]) -> int:
 def _read(way: Way, cells: Cells, report: Report) -> tuple[list[bytes], int, float]:
     """Read what is not known yet, a chunk at a time; return what was read of each text, in order."""
     store, total = Store(way.asked), len(cells.texts)
-    rule = type(way).__name__ == "Rule"
-    known = {} if rule else store.find(cells.texts)
+    known = store.find(cells.texts) if way.kept else {}
     unread = [text for text in cells.texts if text not in known]
     fresh, seconds = len(unread), 0.0
     counts: Counter[str] = Counter()
@@ -118,14 +117,14 @@ def _read(way: Way, cells: Cells, report: Report) -> tuple[list[bytes], int, flo
         began = time.perf_counter()
         made = dict(zip(some, way.read(some), strict=True))
         seconds += time.perf_counter() - began
-        if not rule:
+        if way.kept:
             store.keep(made)
         known.update(made)
         answers = way.judge(some, list(made.values()))
         counts.update(answer.text for answer in answers)
         done = total - fresh + start + len(some)
         report(done, total, "reading_cells", _so_far(some, answers, counts))
-    if fresh >= way.chunk and not rule:
+    if fresh >= way.chunk and way.kept:
         store.keep_pace(seconds / fresh)
     return [known[text] for text in cells.texts], fresh, seconds
 
@@ -140,9 +139,7 @@ def _so_far(texts: Sequence[str], answers: Sequence[Answer], counts: Counter[str
     return {"counts": dict(counts.most_common(12)), "latest": latest}
 
 
-def _clusters(
-    cells: Cells, read: Sequence[bytes], k: int, report: Report, result: dict[str, Any]
-) -> list[Answer]:
+def _clusters(cells: Cells, read: Sequence[bytes], k: int, report: Report, result: dict[str, Any]) -> list[Answer]:
     report(len(cells.texts), len(cells.texts), "clustering")
     vectors = matrix(read)
     made = cluster(vectors, k)

@@ -61,10 +61,13 @@ class Way(Protocol):
 
     Attributes:
         asked: all that changes what `read` gives, but for the text. chunk: texts between two reports.
+        kept: whether what is read is worth keeping. limit: tokens of a text that are read; None where it is all.
     """
 
     asked: Mapping[str, Any]
     chunk: int
+    kept: bool
+    limit: int | None
 
     def read(self, texts: Sequence[str]) -> list[bytes]:
         """Read texts, each by itself: slow, and kept."""
@@ -77,6 +80,8 @@ class Rule:
     """Finds by a rule, without a model."""
 
     chunk = 5_000
+    kept = False
+    limit: int | None = None
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._rule = RULES[settings["way"]]
@@ -93,11 +98,12 @@ class Vectors:
     """Reads a text as one vector. Labels, tags and clusters all go on from it, so a text is read once for all three."""
 
     chunk = 64
+    kept = True
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.reader = Reader(settings["box_id"], device=settings["device"])
-        self.asked = asked_vector(settings)
-        self.limit = self.reader.limit
+        self.asked: Mapping[str, Any] = asked_vector(settings)
+        self.limit: int | None = self.reader.limit
         self._names, means = labels_of(settings)
         if means:
             self._labels = self.reader.read(label_texts(_task(means))[1])[0]
@@ -120,13 +126,14 @@ class Asked:
     """Asks which label fits: the labels' own probabilities after the question."""
 
     chunk = 8
+    kept = True
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._names, means = labels_of(settings)
         self._asker = Asker(settings["box_id"], wording=settings["wording"], device=settings["device"])
         self._asker.prepare(_task(means))
-        self.limit = self._asker.limit
-        self.asked = asked_prompt(settings)
+        self.limit: int | None = self._asker.limit
+        self.asked: Mapping[str, Any] = asked_prompt(settings)
 
     def read(self, texts: Sequence[str]) -> list[bytes]:
         return [one.tobytes() for one in self._asker.ask(texts, silent)[0]]
@@ -142,6 +149,7 @@ class Written:
     """
 
     chunk = 8
+    kept = True
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._box = open_box(settings["box_id"], device=settings["device"])
@@ -157,14 +165,13 @@ class Written:
         self._specials = stop_ids(self._box)
         self._stops = self._specials | _line_ends(self._box)
         room = self._box.config.max_seq_len - len(self._ids("")) - self._most - SPARE
-        self.limit = max(min(MOST_READ, room), SPARE)
-        self.asked = asked_prompt(settings)
+        self._room = max(min(MOST_READ, room), SPARE)
+        self.limit: int | None = self._room
+        self.asked: Mapping[str, Any] = asked_prompt(settings)
 
     def read(self, texts: Sequence[str]) -> list[bytes]:
         prompts = [self._ids(self._cut(text)) for text in texts]
-        streams = [
-            self._together.stream(prompt, max_new_tokens=self._most, stop_ids=self._stops) for prompt in prompts
-        ]
+        streams = [self._together.stream(prompt, max_new_tokens=self._most, stop_ids=self._stops) for prompt in prompts]
         return [json.dumps(self._one(list(stream))).encode() for stream in streams]
 
     def judge(self, texts: Sequence[str], read: Sequence[bytes]) -> list[Answer]:
@@ -181,7 +188,7 @@ class Written:
         """The text on one line, so that it is one example and no more; its first tokens."""
         text = " ".join(text.split())
         encoding = self._box.tokenizer.encode(text, specials=False)
-        return text if len(encoding) <= self.limit else text[: encoding.offsets[self.limit - 1][1]]
+        return text if len(encoding) <= self._room else text[: encoding.offsets[self._room - 1][1]]
 
     def _one(self, steps: Sequence[Step]) -> dict[str, Any]:
         """The line that was written, and how sure; a character that was cut in two is left out."""

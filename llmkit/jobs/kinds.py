@@ -13,6 +13,7 @@ KINDS: dict[str, str] = {
     "adapter_memory": "llmkit.tune.adapter_job:run_memory",
     "adapter_strength": "llmkit.tune.adapter_job:run_strength",
     "adapter_train": "llmkit.tune.adapter_job:run_train",
+    "ask_table": "llmkit.analyse.ask:run",
     "assemble": "llmkit.assembly.build:run",
     "bench": "llmkit.compress.bench_job:run",
     "classify": "llmkit.tune.ways.runner:run",
@@ -31,6 +32,7 @@ KINDS: dict[str, str] = {
     "load_test": "llmkit.serve.load:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
+    "read_column": "llmkit.analyse.reading:run",
     "reasoning": "llmkit.generate.reasoning:run",
     "shelve_form": "llmkit.compress.shelve_job:run",
 }
