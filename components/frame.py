@@ -293,7 +293,9 @@ def _times(count: int | None) -> str:
 def done_steps() -> frozenset[str]:
     """Return the slugs of the steps whose every *do* step this session has ticked."""
     return frozenset(
-        step.slug for step in registry.STEPS if set(step.do) <= set(st.session_state.get(f"_sheet_{step.slug}_done", ()))
+        step.slug
+        for step in registry.STEPS
+        if set(step.do) <= set(st.session_state.get(f"_sheet_{step.slug}_done", ()))
     )
 
 

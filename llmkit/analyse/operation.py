@@ -251,6 +251,8 @@ def _check_chart(operation: Chart, columns: Mapping[str, Kind]) -> None:
     elif operation.picture == "scatter":
         _require(operation.x, columns, "number", "date")
         _require(operation.y, columns, *number)
+        if operation.x == operation.y:
+            raise AnalyseError("op_bad_value", value=operation.y)
     elif operation.picture == "line":
         _require(operation.x, columns, "number", "date")
     else:
