@@ -189,10 +189,11 @@ def _draw_most(page: Page, kept: Work, settings: Mapping[str, Any]) -> int:
         )
     pace = found.pace(dict(settings))
     told = say("analysis.most.of", n=f"{size:,}", all=f"{total:,}", rows=f"{len(found.whole(kept)):,}")
+    draw_note(told)
     if pace is None:
-        draw_note(f"{told} {say('analysis.most.unknown')}")
+        draw_note(say("analysis.most.unknown"))
     else:
-        draw_note(f"{told} {say('analysis.most.pace', time=duration(pace * size, page.bench.say))}")
+        draw_note(say("analysis.most.pace", time=duration(pace * size, page.bench.say)))
     if slow and total > MOST_SLOW:
         draw_note(say("analysis.most.slow", limit=f"{MOST_SLOW:,}"))
     return 0 if size == total else int(size)

@@ -160,7 +160,8 @@ def draw_checks(page: Page, kept: Work, read: tuple[dict[str, Any], Added] | Non
     table = found.base(kept)
     kinds = found.columns(table)
     number = next((name for name, kind in kinds.items() if kind == "number"), None)
-    by = next((name for name, kind in kinds.items() if kind == "category" and table[name].nunique() > 1), None)
+    groups = [name for name, kind in kinds.items() if kind == "category" and table[name].nunique() > 1]
+    by = next(iter(groups[1:] or groups), None)  # the first one is what the picture shows
     if number and by:
         _draw_group_check(page, kept, by, number)
     else:

@@ -33,7 +33,7 @@ NAME_CHARACTERS = 60
 """A column's name or a value is cut to so much before it is put in words."""
 
 WORDS = Path(__file__).with_name("ask.toml")
-_QUOTED = re.compile(r"[\"“「『]([^\"”」』]{1,60})[\"”」』]|'([^']{2,60})'")
+_QUOTED = re.compile(r"[\"“「『]([^\"”」』]{1,60})[\"”」』]")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?|(?<=[\u3400-\u9fff])\d+(?:\.\d+)?")
 
 
@@ -86,7 +86,7 @@ def hear(question: str, frame: pd.DataFrame) -> Heard:
         columns=tuple(columns),
         values=tuple(values),
         numbers=numbers,
-        quoted=(quoted[1] or quoted[2]).strip() if quoted else "",
+        quoted=quoted[1].strip() if quoted else "",
         date=date,
     )
 

@@ -26,7 +26,7 @@ def understand(question: str, frame: pd.DataFrame) -> Operation | None:
     """
     heard = hear(question, frame)
     found = kinds(frame)
-    for rule in (_chart, _sort, _top, _compare, _reckon, _only):
+    for rule in (_chart, _sort, _compare, _top, _reckon, _only):
         operation = rule(heard, frame, found)
         if operation is not None:
             try:

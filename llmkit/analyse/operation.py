@@ -5,6 +5,8 @@ Nothing here evaluates a text: a column's name is looked up, a value is compared
 
 from __future__ import annotations
 
+import datetime
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -269,10 +271,10 @@ def _value(text: str, kind: Kind) -> Any:
         except ValueError as error:
             raise AnalyseError("op_bad_value", value=text) from error
     if kind == "date":
-        day = pd.to_datetime(text, errors="coerce", format="%Y-%m-%d")
-        if pd.isna(day):
-            raise AnalyseError("op_bad_value", value=text)
-        return day
+        try:
+            return pd.Timestamp(datetime.date.fromisoformat(text.strip()))
+        except ValueError as error:
+            raise AnalyseError("op_bad_value", value=text) from error
     return text
 
 
@@ -300,8 +302,6 @@ def _passes(column: pd.Series, operation: Filter) -> pd.Series:
 
 
 def _folded(text: str) -> str:
-    import unicodedata
-
     return unicodedata.normalize("NFKC", text).casefold()
 
 
