@@ -33,6 +33,8 @@ def draw_ask(page: Page, kept: Work) -> None:
     from llmkit.analyse.grammar import understand
 
     say, table = page.say, found.frame(kept)
+    if st.session_state.get("_analysis_asked"):
+        page.tick("do.ask")
     st.header(say("analysis.ask.title"))
     question = st.text_input(
         say("analysis.ask.question"),

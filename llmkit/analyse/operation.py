@@ -121,7 +121,7 @@ def from_dict(data: object) -> Operation:
     Raises:
         AnalyseError: ``op_bad_value`` where it is none of ours.
     """
-    if not isinstance(data, Mapping) or data.get("op") not in OPERATIONS:
+    if not isinstance(data, Mapping) or str(data.get("op")) not in OPERATIONS:
         raise AnalyseError("op_bad_value", value=str(data)[:60])
     fields = {name: value for name, value in data.items() if name != "op"}
     try:

@@ -174,6 +174,7 @@ def test_a_hostile_name_is_a_name() -> None:
         None,
         [],
         {"op": "eval"},
+        {"op": []},
         {"op": "sort"},
         {"op": "sort", "column": "a", "code": "x"},
         {"op": "sort", "column": ["a"]},

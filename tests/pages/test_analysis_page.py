@@ -219,7 +219,7 @@ def test_every_way_is_drawn(open_page: OpenPage, ran: Ran, way: str) -> None:
 
 def test_a_box_chooses_among_valid_steps(open_page: OpenPage, ran: Ran) -> None:
     app = open_page("analysis", lang="en", box=DEFAULT_BOX)
-    (job,) = [job for job in ran.values() if job.kind == found.ASK]
+    *_, job = [job for job in ran.values() if job.kind == found.ASK]  # the table has grown by what was read meanwhile
     assert len(job.settings["phrases"]) == len(job.result["probs"])
     assert sum(job.result["probs"]) == pytest.approx(1, abs=1e-4)
     assert words("en")("analysis.ask.sure", p=f"{max(job.result['probs']):.0%}") in seen(app)
