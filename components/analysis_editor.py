@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -33,7 +34,7 @@ from llmkit.analyse.operation import (
 )
 
 _KEY = "analysis_edit"
-_FIELDS = "op column test value by how period descending n smallest picture x y".split()
+_FIELDS = {"op", *(field.name for kind in OPERATIONS.values() for field in fields(kind))}
 
 
 def fill(step: Operation) -> None:
