@@ -53,7 +53,7 @@ def _safe(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _excel(safe: pd.DataFrame) -> bytes:
-    """Cells one by one, as text where they are text: openpyxl would take "=…" for a formula."""
+    """Cells one by one; `_safe` has left no text that openpyxl would take for a formula, and here one would stay text."""
     from openpyxl import Workbook  # type: ignore[import-untyped]
     from openpyxl.cell import WriteOnlyCell  # type: ignore[import-untyped]
 
@@ -65,9 +65,12 @@ def _excel(safe: pd.DataFrame) -> bytes:
             return None
         if not isinstance(value, str):
             return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
-        text = WriteOnlyCell(sheet, value=_CONTROL.sub("", value)[:MOST_EXCEL_CHARACTERS])
-        text.data_type = "s"
-        return text
+        text = _CONTROL.sub("", value)[:MOST_EXCEL_CHARACTERS]
+        if not text.startswith("="):  # control characters before it may have hidden it
+            return text
+        made = WriteOnlyCell(sheet, value=text)
+        made.data_type = "s"
+        return made
 
     sheet.append([cell(name) for name in safe.columns])
     for row in safe.itertuples(index=False, name=None):

@@ -244,7 +244,7 @@ def test_files_that_leave_run_nothing(form: str) -> None:
     names = ["=cmd|' /C calc'!A0", "day", "n"]
     made = pd.DataFrame(
         {
-            names[0]: ["=HYPERLINK(1)", "+1+1", "-2.5", "@x", "a\x01b", None],
+            names[0]: ["=HYPERLINK(1)", "+1+1", "-2.5", "@x", "\x01=1+1", None],
             "day": pd.to_datetime(["2026-01-01"] * 5 + [None]),
             "n": [-1.5, 2, np.nan, 0, 1, 2],
         }
