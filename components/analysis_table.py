@@ -150,7 +150,7 @@ def _draw_rows(page: Page, table: pd.DataFrame, show: Show) -> None:
     st.html("<style>.st-key-analysis_rows [data-testid=stElementToolbar] { display: none; }</style>")
     with st.container(key="analysis_rows"):
         alt = page.say("analysis.rows.alt", rows=f"{len(table):,}", columns=len(table.columns))
-        st.dataframe(view, hide_index=True, height=min(38 + 35 * max(len(view), 1), 320), key="analysis_view", alt=alt)
+        st.dataframe(view, hide_index=True, height=min(40 + 35 * max(len(view), 1), 320), key="analysis_view", alt=alt)
 
 
 def shown_rows(part: pd.DataFrame, show: Show) -> pd.DataFrame:

@@ -25,10 +25,10 @@ Show = Callable[[str], str]
 
 def shower(page: Page, kept: Work) -> Show:
     """Return what a column is called on the page: results in its language, all others as they are, on one line."""
-    results = {}
+    results: dict[str, str] = {}
     for step in kept.steps:
         if isinstance(step, Group | Aggregate):
-            results[result_name(step)] = result(page, step)
+            results[result_name(step)] = result(page, step, lambda name: results.get(name) or short(name, NAME))
 
     def show(name: str) -> str:
         return results.get(name) or short(name, NAME)
@@ -36,11 +36,11 @@ def shower(page: Page, kept: Work) -> Show:
     return show
 
 
-def result(page: Page, step: Group | Aggregate) -> str:
+def result(page: Page, step: Group | Aggregate, show: Show) -> str:
     """Return what the results of a step are called."""
     if step.how == "count":
         return page.say("analysis.rows")
-    return page.say("analysis.result", how=page.say(f"analysis.how.{step.how}"), column=short(step.column, NAME))
+    return page.say("analysis.result", how=page.say(f"analysis.how.{step.how}"), column=show(step.column))
 
 
 def described(page: Page, step: Operation, show: Show) -> str:
@@ -51,9 +51,9 @@ def described(page: Page, step: Operation, show: Show) -> str:
             told = say(f"analysis.test.{step.test}", value=short(step.value, NAME))
             return say("analysis.op.filter", column=show(step.column), told=told)
         case Group():
-            return say("analysis.op.group", by=show(step.by), result=result(page, step))
+            return say("analysis.op.group", by=show(step.by), result=result(page, step, show))
         case Aggregate():
-            return say("analysis.op.aggregate", result=result(page, step))
+            return say("analysis.op.aggregate", result=result(page, step, show))
         case Sort():
             order = say("analysis.order.down" if step.descending else "analysis.order.up")
             return say("analysis.op.sort", column=show(step.column), order=order)

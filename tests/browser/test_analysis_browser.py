@@ -22,7 +22,7 @@ def test_a_hostile_table_is_read_and_taken_away(visit, tmp_path: Path) -> None:
     file = tmp_path / "hostile.csv"
     rows = [(f"{HOSTILE} {n}" if n % 3 else f"=HYPERLINK({n})", HOSTILE if n % 2 else "+other", n) for n in range(40)]
     with file.open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([("text", HOSTILE, "n"), *rows])
+        csv.writer(out).writerows([("text", "<img src=x onerror=alert(1)>", "n"), *rows])
     environment = {"LLMKIT_HOME": str(tmp_path / "home"), "LLMKIT_JOBS": str(tmp_path / "jobs")}
     with serve(tmp_path / "server.log", LLMKIT_OFFLINE="1", LLMKIT_JOBS_GRACE_S="1", **environment) as address:
         window = visit(locale="en", address=address, width=375)
