@@ -53,7 +53,7 @@ def _safe(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _excel(safe: pd.DataFrame) -> bytes:
-    """Cells one by one; `_safe` has left no text that openpyxl would take for a formula, and here one would stay text."""
+    """Cells one by one; a text that openpyxl would take for a formula stays text."""
     from openpyxl import Workbook  # type: ignore[import-untyped]
     from openpyxl.cell import WriteOnlyCell  # type: ignore[import-untyped]
 
