@@ -13,7 +13,6 @@ from components import data_given as given
 from components.analysis_engine import Work
 from components.analysis_picture import chart, named
 from components.analysis_words import Show, described, shower
-from components.badge import Badge
 from components.figure import draw_note
 from components.frame import Page, plain, short
 
@@ -194,9 +193,3 @@ def _draw_downloads(page: Page, kept: Work, table: pd.DataFrame) -> None:
 
 def _saved() -> None:
     st.session_state["_analysis_saved"] = True
-
-
-def table_badge(kept: Work) -> Badge:
-    """Return where the numbers of the table come from."""
-    made = found.chart(kept)
-    return made.badge if made is not None else Badge.live()
