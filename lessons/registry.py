@@ -386,6 +386,21 @@ STEPS = (
         do=("do.send", "do.wrong", "do.smoke", "do.load"),
     ),
     Step(
+        number="4-3",
+        slug="analysis",
+        script="pages/use/analysis.py",
+        chapter="use",
+        pictogram="data",
+        minutes=30,
+        parts=(
+            Part(key="part.row", number="430-01"),
+            Part(key="part.column", number="430-02"),
+            Part(key="part.step", number="430-03"),
+        ),
+        tools=("clock", "computer", "notebook"),
+        do=("do.ask", "do.read", "do.compare", "do.save"),
+    ),
+    Step(
         number="5-1",
         slug="papers",
         script="pages/upkeep/papers.py",
