@@ -62,16 +62,22 @@ class ServedAnswer:
 
     Args:
         asked: what is asked. left_s: so long nobody may read it. stall_s: so long the server may say nothing.
+
+    Raises:
+        SocketError: ``address_…``, ``key_bad``, at once.
     """
 
     def __init__(self, asked: Asked, *, left_s: float = LEFT_S, stall_s: float = STALL_S) -> None:
         self._asked, self._left_s, self._stall_s = asked, left_s, stall_s
+        self._client()
         self._lock = threading.Lock()
         self._began = self._seen = time.monotonic()
         self._collector: Collector | None = None
         self._times: list[float] = []
+        self._characters = 0
         self._reply: Reply | None = None
         self._end: End | None = None
+        self._error: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="llm-guide-served-answer")
         self._thread.start()
@@ -82,8 +88,8 @@ class ServedAnswer:
         with self._lock:
             said = list(self._collector.said) if self._collector is not None else []
             reply, end, times, asked = self._reply, self._end, list(self._times), self._asked
-        tokens = tuple(token for text, told in said for token in _tokens(text, told))
         text = "".join(piece for piece, _ in said)[:MOST_CHARACTERS]
+        tokens = tuple(token for piece, told in said for token in _tokens(piece[:MOST_CHARACTERS], told))
         told = all(token.logprob is not None for token in tokens)
         counted = reply.completion_tokens if reply is not None else None
         answer = Answer(
@@ -99,7 +105,7 @@ class ServedAnswer:
             fallen=asked.fallen,
             sampling={"temperature": asked.temperature, "top_p": asked.top_p},
         )
-        return Heard(answer=answer, text=text.strip(), writing=end is None)
+        return Heard(answer=answer, text=text.strip(), writing=end is None, error=self._error)
 
     @property
     def reply(self) -> Reply | None:
@@ -117,13 +123,21 @@ class ServedAnswer:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        reply = asyncio.run(self._ask_while_wanted())
+        reply = None
+        try:
+            reply = asyncio.run(self._ask_while_wanted())
+        except Exception as error:  # noqa: BLE001  whoever reads is told; a thread has no other way to say it
+            self._error = error
         with self._lock:
             if self._end is None and reply is not None:
                 self._reply = reply
                 self._end = "failed" if reply.error else "full" if reply.finish == "length" else "ended"
-            self._end = self._end or "stopped"
+            self._end = self._end or ("stopped" if self._error is None else "failed")
             self._asked = replace(self._asked, key=None)
+
+    def _client(self) -> AsyncClient:
+        asked = self._asked
+        return AsyncClient(asked.address, key=asked.key, timeout_s=self._stall_s, whole_s=WHOLE_S, ip=asked.ip)
 
     async def _ask_while_wanted(self) -> Reply | None:
         """What came of it; None where nobody wanted to wait for it."""
@@ -166,10 +180,10 @@ class ServedAnswer:
             stop=plain.stops if completes else (),
             logprobs=logprobs,
         )
-        client = AsyncClient(asked.address, key=asked.key, timeout_s=self._stall_s, whole_s=WHOLE_S, ip=asked.ip)
+        client = self._client()
         collector = Collector(streamed=True, path=request.path)
         with self._lock:
-            self._collector, self._times = collector, []
+            self._collector, self._times, self._characters = collector, [], 0
         async with client.opened(1):
             reply = await client.send(request, collector=collector, on_bytes=lambda: self._note(collector))
         self._note(collector)  # an answer that came in one piece
@@ -179,13 +193,11 @@ class ServedAnswer:
         """Note when what is new has come."""
         now = time.monotonic() - self._began
         with self._lock:
-            self._times += [now] * (len(collector.said) - len(self._times))
-        if sum(len(text) for text, _ in collector.said[-1:]) and _characters(collector) > MOST_CHARACTERS:
+            new = collector.said[len(self._times) :]
+            self._times += [now] * len(new)
+            self._characters += sum(len(text) for text, _ in new)
+        if self._characters > MOST_CHARACTERS:
             collector.fail("answer_too_large", f"> {MOST_CHARACTERS:,} characters")
-
-
-def _characters(collector: Collector) -> int:
-    return sum(len(text) for text, _ in collector.said)
 
 
 def _tokens(text: str, told: Sequence[tuple[bytes, float]]) -> list[Token]:
