@@ -106,6 +106,10 @@ _DRAWINGS = {
         '<path d="M12 28h40v28H12ZM20 28v-9a12 12 0 0 1 24 0v9"/>',
         '<path d="M32 38v8"/>',
     ),
+    "chat": (
+        '<path d="M8 10h48v32H30L18 54V42H8Z"/>',
+        '<path d="M18 22h28M18 31h18"/>',
+    ),
     "question": (
         '<circle cx="32" cy="32" r="25"/>',
         '<path d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',

@@ -51,7 +51,8 @@ class Answer:
         error: what went wrong, by name, where it failed.
         fallen: how many of the turns before it were not sent.
         sampling: the settings, by name; empty where nobody says.
-        prompt_ids: what was read, where a box of this machine has read it. It is in no file.
+        prompt_ids: what was read, where a box of this machine has read it. prompt_roles: for each of them whose words
+            it is; "" for nobody's. Both are in no file.
     """
 
     by: str
@@ -66,6 +67,7 @@ class Answer:
     fallen: int = 0
     sampling: Mapping[str, float] = field(default_factory=dict)
     prompt_ids: tuple[int, ...] = ()
+    prompt_roles: tuple[str, ...] = ()
 
     @property
     def per_second(self) -> float | None:

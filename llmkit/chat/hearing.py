@@ -7,7 +7,7 @@ from typing import Protocol
 
 from llmkit.chat.conversation import Answer
 
-LEFT_S = 5.0
+LEFT_S = 15.0
 """An answer that nobody has read for so long has been left: its reader has turned the page or closed the tab."""
 
 
@@ -17,13 +17,15 @@ class Heard:
 
     Args:
         answer: what it took so far. text: what it says so far.
-        writing: whether more may come. error: what went wrong, where that is an exception.
+        writing: whether more may come. error: what went wrong, where that is an exception. message: what a server has
+            said of it.
     """
 
     answer: Answer
     text: str
     writing: bool
     error: Exception | None = None
+    message: str = ""
 
 
 class Speaking(Protocol):

@@ -23,13 +23,15 @@ class Asked:
     """What an answer is an answer to.
 
     Args:
-        by: the box. prompt_ids: what it reads. tokenizer: of the box.
+        by: the box. prompt_ids: what it reads. prompt_roles: for each of them whose words it is; "" for nobody's.
+        tokenizer: of the box.
         stop_ids: tokens that end the answer. stops: texts that do; they are no part of it.
         limit: tokens of the window. fallen: turns that are not sent. sampling: settings, for the record.
     """
 
     by: str
     prompt_ids: tuple[int, ...]
+    prompt_roles: tuple[str, ...] = ()
     tokenizer: Tokenizer
     stop_ids: frozenset[int]
     stops: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class LocalAnswer:
             error=str(getattr(written.error, "code", "")) if written.error is not None else "",
             fallen=asked.fallen,
             prompt_ids=asked.prompt_ids,
+            prompt_roles=asked.prompt_roles,
             sampling=asked.sampling,
         )
         text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode(data)  # half a character is not said

@@ -105,7 +105,8 @@ class ServedAnswer:
             fallen=asked.fallen,
             sampling={"temperature": asked.temperature, "top_p": asked.top_p},
         )
-        return Heard(answer=answer, text=text.strip(), writing=end is None, error=self._error)
+        message = reply.message if reply is not None else ""
+        return Heard(answer=answer, text=text.strip(), writing=end is None, error=self._error, message=message)
 
     @property
     def reply(self) -> Reply | None:
