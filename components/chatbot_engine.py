@@ -103,7 +103,7 @@ class Talk:
         saying: what the learner has just said. ask: the turn that is to be answered.
         editing: the turn that is being edited.
         looked: the answer whose tokens are shown; None for the last. picked: the token of it that is looked into.
-        shown: how many of the turns are drawn.
+        fresh: the answer that has just come. shown: how many of the turns are drawn.
     """
 
     conversation: Conversation = field(default_factory=Conversation)
@@ -115,6 +115,7 @@ class Talk:
     editing: int | None = None
     looked: int | None = None
     picked: int | None = None
+    fresh: int | None = None
     shown: int = 24
 
     def change(self, conversation: Conversation) -> None:
@@ -146,6 +147,7 @@ class Talk:
         if heard.answer.tokens:
             self.conversation = self.conversation.say(parent, "assistant", heard.text, answer=heard.answer)
             self.looked = self.picked = None
+            self.fresh = self.conversation.end
 
     @property
     def last_answer(self) -> int | None:

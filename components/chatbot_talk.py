@@ -56,7 +56,7 @@ def draw_talk(page: Page, talk: Talk, speaker: Speaker | None, fallen: frozenset
         label = page.say("chatbot.talk.earlier", n=len(path) - talk.shown)
         st.button(label, key="chatbot_earlier", on_click=_show_more, args=(talk,))
     for at in path[-talk.shown :]:
-        _draw_turn(page, talk, at, fallen=at in fallen, can_ask=speaker is not None and not writing)
+        _draw_turn(page, talk, at, fallen=at in fallen, speaker=speaker)
     if talk.run is not None:
         _watch(page, talk)
     _draw_failed(page, talk)
@@ -95,8 +95,8 @@ def _say(talk: Talk, said: str) -> int:
     return talk.conversation.end
 
 
-def _draw_turn(page: Page, talk: Talk, at: int, *, fallen: bool, can_ask: bool) -> None:
-    turn = talk.conversation.turns[at]
+def _draw_turn(page: Page, talk: Talk, at: int, *, fallen: bool, speaker: Speaker | None) -> None:
+    turn, can_ask = talk.conversation.turns[at], speaker is not None and talk.run is None
     with (
         st.container(key=f"chat_{'out' if fallen else 'in'}_{at}"),
         st.chat_message(turn.role, avatar=turn.role),
@@ -106,10 +106,11 @@ def _draw_turn(page: Page, talk: Talk, at: int, *, fallen: bool, can_ask: bool) 
         if talk.editing == at:
             _draw_editor(page, talk, at)
             return
+        here = speaker is not None and turn.answer is not None and turn.answer.by == speaker.name
         if turn.answer is None:
             st.html(text.said(turn.text))
         else:
-            st.html(text.answered(turn.answer.tokens, turn.text) + _facts(page, turn.answer))
+            st.html(text.answered(turn.answer.tokens, turn.text) + _facts(page, turn.answer, here=here))
             _draw_end(page, turn.answer)
         _draw_tools(page, talk, at, turn, can_ask=can_ask)
 
@@ -203,8 +204,8 @@ def _draw_end(page: Page, answer: Answer) -> None:
         draw_note(page.say(f"chatbot.end.{answer.end}"))
 
 
-def _facts(page: Page, answer: Answer) -> str:
-    """What an answer took, as HTML."""
+def _facts(page: Page, answer: Answer, *, here: bool = True) -> str:
+    """What an answer took, as HTML; and whose it is, where that is not who answers now."""
     rows: list[tuple[str, str]] = []
     if answer.prompt_tokens is not None:
         rows.append(("prompt", f"{answer.prompt_tokens:,}"))
@@ -221,7 +222,8 @@ def _facts(page: Page, answer: Answer) -> str:
     bits = text.mean_bits(answer)
     if bits is not None:
         rows.append(("bits", f"{bits:.1f}"))
-    rows.append(("by", answer.by))
+    if not here:
+        rows.append(("by", answer.by))
     return text.facts_html([(page.say(f"chatbot.fact.{name}"), value) for name, value in rows])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from components.chatbot_engine import ChatbotError, Ids, Talk
 from components.chatbot_text import MOST_BITS, mean_bits
 from components.engine import Made
 from components.figure import draw_note
-from components.frame import Page, section
+from components.frame import Page, plain, section
 from components.source import draw_source
 from llmkit.chat.conversation import Answer
 from llmkit.tokens import visible
@@ -67,13 +68,15 @@ def draw_tokens(page: Page, talk: Talk) -> None:
             "bits": np.array([np.nan if one is None else one for one in bits], dtype=np.float32),
         }
     )
-    with page.shown(key="tokens", badge=Badge.cached(), alt=alt, data=table):
+    badge = Badge.live() if talk.fresh == at else Badge.cached()
+    talk.fresh = None
+    with page.shown(key="tokens", badge=badge, alt=alt, data=table):
         _draw_strip(page, talk, at, answer, labels)
     if len(answer.tokens) > MOST_TOKENS:
         draw_note(page.say("chatbot.tokens.cut", n=MOST_TOKENS, all=len(answer.tokens)))
     if talk.picked is not None and talk.picked < len(labels):
         with page.guard():
-            _draw_why(page, answer, talk.picked, labels[talk.picked])
+            _draw_why(page, answer, talk.picked, labels[talk.picked], close=lambda: _close(talk))
 
 
 def _draw_strip(page: Page, talk: Talk, at: int, answer: Answer, labels: list[str]) -> None:
@@ -101,22 +104,39 @@ def _pick(talk: Talk, key: str) -> None:
         talk.picked = int(picked)
 
 
-def _draw_why(page: Page, answer: Answer, picked: int, label: str) -> None:
+def _close(talk: Talk) -> None:
+    talk.picked = None
+
+
+def _draw_why(page: Page, answer: Answer, picked: int, label: str, *, close: Callable[[], None]) -> None:
     """Draw why a token came.
 
     Raises:
         ChatbotError: ``chat_elsewhere``.
     """
-    from llmkit.generate.next_token import filtered
     from llmkit.trace.why import why
 
-    st.subheader(page.say("chatbot.why.title", n=picked + 1))
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.subheader(page.say("chatbot.why.title", n=picked + 1, token=plain(label)), anchor=False, width="content")
+        st.button(page.say("chatbot.why.close"), key="chatbot_why_close", on_click=close)
     with st.spinner(page.say("chatbot.why.wait")):
         made = look_into(answer, picked)
     page.tick("do.why")
-    ids, chosen = ids_before(answer, picked), answer.tokens[picked].token_id
+    left, right = st.columns(2, gap="large")
+    with left:
+        _draw_odds(page, answer, picked, made, label)
+    with right:
+        _draw_lens(page, answer, made, label)
+    draw_source(page, why)
+
+
+def _draw_odds(page: Page, answer: Answer, picked: int, made: Made[Why], label: str) -> None:
+    """Draw what else was likely, before the sampling settings and after them."""
+    from llmkit.generate.next_token import filtered
+
+    chosen = answer.tokens[picked].token_id
     assert chosen is not None
-    stages = filtered(made.value.logits, _sampling(answer), ids)
+    stages = filtered(made.value.logits, _sampling(answer), ids_before(answer, picked))
     before, after = stages[0].probs, stages[-1].probs
     rows = before.argsort()[::-1][:ALTERNATIVES].tolist()
     rows += [] if chosen in rows else [chosen]
@@ -130,11 +150,10 @@ def _draw_why(page: Page, answer: Answer, picked: int, label: str) -> None:
         (page.say("chatbot.why.after"), after[rows].tolist()),
     ]
     table = pd.DataFrame({"id": rows, "token": names, "before": before[rows], "after": after[rows]})
+    st.subheader(page.say("chatbot.why.odds"), anchor=False)
     drawing = bars(groups, marked, x=page.say("chatbot.why.axis"))
     page.figure(drawing, key="why", badge=made.badge, alt=alt, data=table)
     draw_note(alt)
-    _draw_lens(page, answer, made, label)
-    draw_source(page, why)
 
 
 def _draw_lens(page: Page, answer: Answer, made: Made[Why], label: str) -> None:
@@ -145,7 +164,7 @@ def _draw_lens(page: Page, answer: Answer, made: Made[Why], label: str) -> None:
     shown = sorted(set(np.linspace(0, depth, min(LAYERS, depth + 1)).round().astype(int).tolist()))
     first = next((at for at in range(depth + 1) if (one.chosen_ranks[at:] == 1).all()), None)
     alt = page.say("chatbot.lens.alt", token=label, p=f"{one.chosen_probs[-1]:.1%}", layers=depth)
-    alt += page.say("chatbot.lens.never") if first is None else page.say("chatbot.lens.first", layer=first)
+    alt += page.say("chatbot.lens.never") if first is None else page.say("chatbot.lens.from", layer=first)
     table = pd.DataFrame(
         {
             "layer": range(depth + 1),
@@ -155,11 +174,11 @@ def _draw_lens(page: Page, answer: Answer, made: Made[Why], label: str) -> None:
             "rank_token": one.chosen_ranks,
         }
     )
-    st.subheader(page.say("chatbot.lens.title"))
+    st.subheader(page.say("chatbot.lens.title"), anchor=False)
     drawing = bars(
         [(label, one.chosen_probs[shown].tolist())],
         [f"{at} · {names[at]}" for at in shown],
-        x=page.say("chatbot.lens.axis", token=label),
+        x=page.say("chatbot.lens.axis"),
     )
     page.figure(drawing, key="lens", badge=made.badge, alt=alt, data=table)
     draw_note(alt)
