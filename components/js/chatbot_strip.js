@@ -25,7 +25,7 @@ function buildStrip(root) {
     at = t;
     mark();
     view.dataset.picked = t;
-    hooks?.setStateValue("picked", t);
+    hooks?.setTriggerValue("picked", t);
   }
 
   function paint() {
