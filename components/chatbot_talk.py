@@ -60,13 +60,8 @@ def draw_talk(page: Page, talk: Talk, speaker: Speaker | None, fallen: frozenset
     if talk.run is not None:
         _watch(page, talk)
     _draw_failed(page, talk)
-    if (
-        talk.failed is None
-        and not writing
-        and speaker is not None
-        and path
-        and conversation.turns[path[-1]].role == "user"
-    ):
+    unanswered = bool(path) and conversation.turns[path[-1]].role == "user"
+    if unanswered and not writing and speaker is not None:
         _button(page, "answer", "chatbot_answer", lambda: _again(talk, path[-1]))
     with st.container(key="chatbot_say"):  # in its place, not at the window's lower edge
         st.chat_input(
