@@ -90,7 +90,7 @@ def talking(
     if stop:
         asked["stop"] = list(stop)
     if logprobs:
-        asked["logprobs"] = 1 if ask == "completion" else True
+        asked["logprobs"] = 0 if ask == "completion" else True
     return Request(path=PATHS[ask], body=asked)
 
 

@@ -17,7 +17,7 @@ from llmkit.chat.conversation import Answer, End, Token
 from llmkit.chat.hearing import LEFT_S, Heard
 from llmkit.chat.window import Format
 from llmkit.serve.client import AsyncClient
-from llmkit.serve.reply import Collector, Reply
+from llmkit.serve.reply import Collector, Reply, Said
 from llmkit.serve.request import Ask, talking
 
 STALL_S = 60.0
@@ -86,17 +86,21 @@ class ServedAnswer:
         """Return how far it is."""
         self._seen = time.monotonic()
         with self._lock:
-            said = list(self._collector.said) if self._collector is not None else []
+            said = _within(self._collector.said) if self._collector is not None else []
             reply, end, times, asked = self._reply, self._end, list(self._times), self._asked
-        text = "".join(piece for piece, _ in said)[:MOST_CHARACTERS]
-        tokens = tuple(token for piece, told in said for token in _tokens(piece[:MOST_CHARACTERS], told))
-        told = all(token.logprob is not None for token in tokens)
+        text = "".join(piece for piece, _ in said)
+        if any(told for _, told in said):  # a server that tells tokens tells all, maybe a piece later than their text
+            tokens = tuple(Token(data=data, logprob=logprob) for _, told in said for data, logprob in told)
+        else:
+            tokens = tuple(Token(data=piece.encode("utf-8", "replace")) for piece, _ in said if piece)
+        tokens = tokens[:MOST_CHARACTERS]
         counted = reply.completion_tokens if reply is not None else None
+        told = bool(tokens) and tokens[0].logprob is not None
         answer = Answer(
             by=asked.model,
             tokens=tokens,
             prompt_tokens=reply.prompt_tokens if reply is not None else None,
-            new_tokens=counted if counted is not None else (len(tokens) if told and tokens else None),
+            new_tokens=counted if counted is not None else (len(tokens) if told else None),
             limit=asked.limit,
             first_s=times[0] if times else None,
             seconds=times[-1] if times else None,
@@ -201,11 +205,15 @@ class ServedAnswer:
             collector.fail("answer_too_large", f"> {MOST_CHARACTERS:,} characters")
 
 
-def _tokens(text: str, told: Sequence[tuple[bytes, float]]) -> list[Token]:
-    """The tokens of a piece; the piece itself where the server does not tell them."""
-    if told:
-        return [Token(data=data, logprob=logprob) for data, logprob in told]
-    return [Token(data=text.encode("utf-8", "replace"))] if text else []
+def _within(said: Sequence[tuple[str, tuple[Said, ...]]]) -> list[tuple[str, tuple[Said, ...]]]:
+    """As much of what was said as is shown, even of a single piece without end."""
+    kept, left = [], MOST_CHARACTERS
+    for text, told in said:
+        kept.append((text[:left], told))
+        left -= len(text)
+        if left <= 0:
+            break
+    return kept
 
 
 def _is_too_long(reply: Reply) -> bool:

@@ -359,6 +359,9 @@ def test_our_own_server_answers_as_its_box_does(deployed: Deployment) -> None:
     assert heard.text == data.decode(errors="replace").strip()
     answer = heard.answer
     assert (answer.end, answer.error, answer.prompt_tokens, answer.new_tokens) == ("full", "", len(prompt), 8)
+    assert b"".join(token.data for token in answer.tokens) == data
+    told = [token.logprob for token in answer.tokens]
+    assert told == pytest.approx([step.logprob for step in steps], abs=1e-4)
     wrong = ended(ServedAnswer(Asked(address=deployed.address, model=deployed.box, messages=talk, key="wrong")))
     assert wrong.answer.error == "invalid_api_key"
     home = Path(deployed.box.removeprefix("folder:")).parent
