@@ -99,7 +99,7 @@ class Talk:
 
     Args:
         conversation: all that was said. before: what there was before it was cleared or replaced.
-        run: the answer on its way. failed: the last one, where it went wrong.
+        run: the answer on its way. failed: the last one, where it went wrong. refused: why nothing was asked.
         saying: what the learner has just said. ask: the turn that is to be answered.
         editing: the turn that is being edited.
         looked: the answer whose tokens are shown; None for the last. picked: the token of it that is looked into.
@@ -110,6 +110,7 @@ class Talk:
     before: Conversation | None = None
     run: Run | None = None
     failed: Heard | None = None
+    refused: Exception | None = None
     saying: str | None = None
     ask: int | None = None
     editing: int | None = None
@@ -121,7 +122,7 @@ class Talk:
     def change(self, conversation: Conversation) -> None:
         """Go on with another state of the conversation."""
         self.conversation = conversation
-        self.failed = self.editing = self.looked = self.picked = None
+        self.failed = self.refused = self.editing = self.looked = self.picked = None
 
     def replace(self, conversation: Conversation) -> None:
         """Begin anew; what there was can be had back."""

@@ -55,7 +55,9 @@ def draw_keep(page: Page, talk: Talk) -> None:
         file = st.file_uploader(
             page.say("chatbot.keep.file"), type=["json"], key="chatbot_file", max_upload_size=MOST_BYTES // 1_000_000
         )
-        if file is not None:
+        if file is None:
+            st.session_state.pop(_READ, None)
+        else:
             with page.guard():
                 _bring_in(talk, file.getvalue())
 

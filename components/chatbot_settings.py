@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -10,7 +11,7 @@ from components import chatbot_engine as found
 from components import server_pick
 from components.chatbot_engine import Settings, Speaker, Talk
 from components.figure import draw_note
-from components.frame import Page
+from components.frame import Page, plain
 from components.socket_engine import Target
 from llmkit.chat.window import Format
 
@@ -49,7 +50,7 @@ def _box(page: Page) -> Speaker | None:
 
     box_id = page.bench.box_id
     try:
-        with st.spinner(page.say("chatbot.who.opening", box=box_id)):
+        with st.spinner(page.say("chatbot.who.opening", box=plain(box_id))):
             speaker = found.box_speaker(box_id)
     except GenerateError as error:
         if error.code != "no_next_token":
@@ -58,7 +59,7 @@ def _box(page: Page) -> Speaker | None:
         others = found.writers_here(box_id)
         with st.container(horizontal=True, gap="small"):
             for other in others[:6]:
-                label = page.say("chatbot.who.instead", box=other)
+                label = page.say("chatbot.who.instead", box=plain(other))
                 st.button(label, key=f"chatbot_use_{other}", on_click=_lay_on_the_workbench, args=(other,))
         page.lead("unbox")
         return None
@@ -89,15 +90,13 @@ def _server(page: Page) -> Speaker | None:
     if target is None:
         return None
     if not {"chat", "completions"} & set(target.can):
-        st.warning(page.say("chatbot.who.cannot", model=target.model))
+        st.warning(page.say("chatbot.who.cannot", model=plain(target.model)))
         return None
     return found.server_speaker(_with_model(page, target))
 
 
 def _with_model(page: Page, target: Target) -> Target:
     """Let the learner choose among the models that a server lists, or name another."""
-    from dataclasses import replace
-
     if target.identity != target.address:  # a deployment has one
         return target
     chosen = st.selectbox(
@@ -129,7 +128,13 @@ def draw_settings(page: Page, talk: Talk, speaker: Speaker | None) -> Settings:
                 help=page.say("chatbot.settings.window.help"),
             )
             seed = st.number_input(
-                page.say("generate.seed"), 0, _SEEDS, 0, key="chatbot_seed", help=page.say("chatbot.settings.seed.help")
+                page.say("generate.seed"),
+                min_value=0,
+                max_value=_SEEDS,
+                value=0,
+                key="chatbot_seed",
+                bind="query-params",
+                help=page.say("chatbot.settings.seed.help"),
             )
         with right:
             sampling = _draw_sampling(page, int(seed), served=speaker is not None and speaker.target is not None)

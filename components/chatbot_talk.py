@@ -25,14 +25,20 @@ def begin(page: Page, talk: Talk, speaker: Speaker | None, settings: Settings) -
     """Do what the learner has asked for, before anything of it is drawn: say something, or have a turn answered."""
     saying, asked = talk.saying, talk.ask
     talk.saying = talk.ask = None
+    if saying is not None or asked is not None:
+        talk.refused = None
     if speaker is None or (saying is None and asked is None):
         return
-    with page.guard():
+    try:
         if saying is not None:
             asked = _say(talk, saying)
         assert asked is not None
         found.answer(talk, speaker, settings, asked)
         page.tick("do.say")
+    except Exception as error:
+        if not isinstance(getattr(error, "code", None), str):
+            raise
+        talk.refused = error
 
 
 def draw_talk(page: Page, talk: Talk, speaker: Speaker | None, fallen: frozenset[int]) -> None:
@@ -182,7 +188,10 @@ def _watch(page: Page, talk: Talk) -> None:
 
 
 def _draw_failed(page: Page, talk: Talk) -> None:
-    """Say why the last answer failed: an error of a box here has a sentence, one of a server a name."""
+    """Say why nothing was asked, or why the last answer failed: an error of a server has a name, others a sentence."""
+    with page.guard():
+        if talk.refused is not None:
+            raise talk.refused
     heard = talk.failed
     if heard is None:
         return

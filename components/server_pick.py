@@ -152,7 +152,7 @@ def _offer_start(page: Page, name: str) -> None:
     """No server runs: say so, and start the workbench's box at a press."""
     st.info(page.say("socket.pick.none"))
     page.lead("deploy")
-    if st.button(page.say("socket.pick.start", box=page.bench.box_id), key=f"{name}_start", type="primary"):
+    if st.button(page.say("socket.pick.start", box=plain(page.bench.box_id)), key=f"{name}_start", type="primary"):
         with page.guard(), st.spinner(page.say("socket.pick.starting")):
             deploy_engine.start(page.bench, deploy_engine.FLOAT32, port=None, key="", stays=False, everyone=False)
             st.rerun()
