@@ -168,13 +168,13 @@ def _draw_sampling(page: Page, seed: int, *, served: bool) -> Sampling:
         label = page.say(f"generate.slider.{name}")
         return st.slider(label, low, high, usual, step, key=f"chatbot_{name}", bind="query-params", disabled=off)
 
-    temperature = slider("temperature", 0.0, 2.0, 0.7, 0.05)
-    top_p = slider("top_p", 0.05, 1.0, 0.95, 0.05)
+    temperature = slider("temperature", 0.0, 2.0, 0.3, 0.05)
+    top_p = slider("top_p", 0.05, 1.0, 0.9, 0.05)
     top_k = st.slider(
         page.say("generate.slider.top_k"), 0, 100, 40, 1, key="chatbot_top_k", bind="query-params", disabled=served
     )
     min_p = slider("min_p", 0.0, 0.5, 0.0, 0.01, off=served)
-    penalty = slider("penalty", 1.0, 2.0, 1.1, 0.05, off=served)
+    penalty = slider("penalty", 1.0, 2.0, 1.0, 0.05, off=served)
     if served:
         draw_note(page.say("chatbot.settings.served"))
     return Sampling(
