@@ -25,8 +25,9 @@ def say(page: Page, text: str) -> None:
     field.fill(text)
     field.press("Enter")
     expect(page.locator(".chat-facts")).to_have_count(answers + 1, timeout=90_000)
-    expect(field).to_be_enabled(timeout=90_000)
+    expect(page.locator(".st-key-chatbot_stop")).to_have_count(0, timeout=90_000)
     wait_until_drawn(page, timeout_s=90)
+    expect(field).to_be_enabled()
 
 
 def test_a_chat_by_keyboard_and_a_token_looked_into(visit: Any) -> None:
