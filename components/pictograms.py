@@ -114,6 +114,10 @@ _DRAWINGS = {
         '<circle cx="22" cy="20" r="9"/><path d="M6 56V44a8 8 0 0 1 8-8h16a8 8 0 0 1 8 8v12"/>',
         '<path d="M38 10h20v16H48l-6 6v-6h-4Z"/>',
     ),
+    "chat": (
+        '<path d="M8 10h48v32H30L18 54V42H8Z"/>',
+        '<path d="M18 22h28M18 31h18"/>',
+    ),
     "question": (
         '<circle cx="32" cy="32" r="25"/>',
         '<path d="M24 25a8 8 0 1 1 11 8c-2 1-3 3-3 6M32 46v1"/>',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,16 +60,19 @@ class Target:
         limit: tokens of its context; None where it does not say. key: this session's; None for none.
         wants_key: whether it answers without. identity: changes when another server stands there.
         protocol: how it wants to be asked.
+        models: all names that it lists. ip: the machine to connect to, where that was looked up before.
     """
 
     address: str
     model: str
     can: tuple[str, ...]
     limit: int | None
-    key: str | None
+    key: str | None = field(repr=False)
     wants_key: bool
     identity: str
     protocol: Protocol = "openai"
+    models: tuple[str, ...] = ()
+    ip: str | None = None
 
     def request(
         self, ask: Ask, text: str, *, max_tokens: int, stream: bool = False, model: str | None = None
@@ -86,7 +89,7 @@ class Target:
 
     def client(self, timeout_s: float = TIMEOUT_S) -> Client:
         """A client of it."""
-        return Client(self.address, key=self.key, timeout_s=timeout_s)
+        return Client(self.address, key=self.key, timeout_s=timeout_s, ip=self.ip)
 
 
 def running() -> tuple[Deployment, ...]:
@@ -103,20 +106,23 @@ def deployed(one: Deployment) -> tuple[Target | None, Reply]:
     return _found(one.address, key=deploy_engine.key_of(one), wants_key=one.has_key, model=one.box, identity=one.id)
 
 
-def other(address: str, key: str | None) -> tuple[Target | None, Reply]:
+def other(address: str, key: str | None, *, ip: str | None = None) -> tuple[Target | None, Reply]:
     """Return any server as a target, with what it said.
+
+    Args:
+        ip: the machine to connect to, where that was looked up before.
 
     Raises:
         SocketError: ``address_…``, ``key_bad``.
     """
-    return _found(address, key=key, wants_key=bool(key), model=None, identity=address)
+    return _found(address, key=key, wants_key=bool(key), model=None, identity=address, ip=ip)
 
 
 def _found(
-    address: str, *, key: str | None, wants_key: bool, model: str | None, identity: str
+    address: str, *, key: str | None, wants_key: bool, model: str | None, identity: str, ip: str | None = None
 ) -> tuple[Target | None, Reply]:
     """Ask a server what it is; another's may have no ``/ready``, and then is taken to do what most do."""
-    client = Client(address, key=key, timeout_s=LOOK_S)
+    client = Client(address, key=key, timeout_s=LOOK_S, ip=ip)
     ready, listed = client.get("/ready"), client.get("/v1/models")
     reply = listed if model is None else ready
     if model is None and listed.status is not None and not listed.ok and client.get("/v2").ok:
@@ -136,6 +142,8 @@ def _found(
         key=key,
         wants_key=wants_key,
         identity=identity,
+        models=_ids(listed.data),
+        ip=ip,
     )
     return (target, reply)
 
@@ -165,6 +173,13 @@ def _first(data: Any) -> dict[str, Any]:
     listed = data.get("data") if isinstance(data, dict) else None
     first = listed[0] if isinstance(listed, list) and listed else None
     return first if isinstance(first, dict) else {}
+
+
+def _ids(data: Any) -> tuple[str, ...]:
+    """The names of the models that a server lists."""
+    listed = data.get("data") if isinstance(data, dict) else None
+    ids = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return tuple(dict.fromkeys(one[:200] for one in ids if isinstance(one, str) and one))[:500]
 
 
 def _names(given: Any) -> tuple[str, ...]:

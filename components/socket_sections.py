@@ -1,4 +1,4 @@
-"""The page of the socket: which server is tested, one request with what it took, and the same request to take away."""
+"""The page of the socket: one request with what it took, and the same request to take away."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from components import deploy_engine
 from components import socket_engine as found
 from components.badge import Badge
 from components.figure import draw_note
-from components.frame import Page, plain, section
+from components.frame import Page, section
 from components.socket_engine import Target
-from components.theme import ACCENT, own_style
-from llmkit.serve.client import base_address
-from llmkit.serve.deployment import Deployment
+from components.theme import ACCENT
 from llmkit.serve.reply import vector_of
 from llmkit.serve.request import Ask, Request
 from llmkit.serve.snippets import KEY_VARIABLE, Language, snippet
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
     from llmkit.serve.reply import Reply
 
-POLL_S = 1.0
 MOST_TOKENS = (8, 16, 32, 64, 128)
 USUAL_TOKENS = 32
 PROMPT_CHARACTERS = 20_000
@@ -41,123 +38,6 @@ TABS: tuple[tuple[Language, str, str], ...] = (
     ("httpx", "Python · httpx", "python"),
     ("javascript", "JavaScript", "javascript"),
 )
-
-
-def draw_pick(page: Page) -> Target | None:
-    """Let the learner choose a server; None, and the way out, while none answers."""
-    st.html(own_style("socket"))
-    running = {one.id: one for one in found.running()}
-    chosen: Deployment | None = None
-    if running:
-        picked = st.selectbox(
-            page.say("socket.pick"),
-            tuple(running),
-            format_func=lambda name: _named(running.get(name), name),
-            key="socket_pick",
-            persist_state="session",
-        )
-        chosen = running.get(picked)
-    with st.expander(page.say("socket.pick.other")):
-        typed = st.text_input(
-            page.say("socket.pick.address"), key="socket_address", max_chars=300, persist_state="session"
-        )
-        draw_note(page.say("socket.pick.other.what"))
-    if typed:
-        return _other(page, typed)
-    if chosen is None:
-        _offer_start(page)
-        return None
-    if chosen.has_key:
-        _ask_key(page, chosen)
-    target, reply = found.deployed(chosen)
-    if target is None:
-        if chosen.state in ("starting", "loading") or reply.error == "not_ready":
-            _wait(page, chosen)
-        else:
-            _silent(page, chosen.address, reply)
-        return None
-    _about(page, target)
-    return target
-
-
-def _named(one: Deployment | None, name: str) -> str:
-    return name if one is None else f"{one.box} · {one.form} · {one.address}"
-
-
-def _other(page: Page, typed: str) -> Target | None:
-    """A server that the learner has named."""
-    with page.guard():
-        address = base_address(typed)
-        key = st.text_input(
-            page.say("socket.pick.key"),
-            found.other_key(address) or "",
-            key=f"socket_key_{address}",
-            type="password",
-            max_chars=500,
-            autocomplete="off",
-        )
-        found.keep_other_key(address, (key or "").strip())
-        target, reply = found.other(address, found.other_key(address) or None)
-        if target is None:
-            _silent(page, address, reply)
-            return None
-        _about(page, target)
-        return target
-    return None
-
-
-def _silent(page: Page, address: str, reply: Reply) -> None:
-    error = found.error_words(page, reply.error or "")
-    st.error(page.say("socket.pick.silent", address=address, error=plain(error)))
-
-
-def _offer_start(page: Page) -> None:
-    """No server runs: say so, and start the workbench's box at a press."""
-    st.info(page.say("socket.pick.none"))
-    page.lead("deploy")
-    with page.guard():
-        deploy_engine.require_whole(page.bench)
-        _start_button(page)
-
-
-def _start_button(page: Page) -> None:
-    if st.button(page.say("socket.pick.start", box=page.bench.box_id), key="socket_start", type="primary"):
-        with st.spinner(page.say("socket.pick.starting")):
-            deploy_engine.start(page.bench, deploy_engine.FLOAT32, port=None, key="", stays=False, everyone=False)
-        st.rerun()
-
-
-def _ask_key(page: Page, chosen: Deployment) -> None:
-    key = st.text_input(
-        page.say("socket.pick.key"),
-        deploy_engine.key_of(chosen) or "",
-        key=f"socket_key_{chosen.id}",
-        type="password",
-        max_chars=500,
-        autocomplete="off",
-    )
-    deploy_engine.keep_key(chosen, (key or "").strip())
-    if not key:
-        draw_note(page.say("socket.pick.key.wants"))
-
-
-def _wait(page: Page, chosen: Deployment) -> None:
-    """Say that it is loading, and draw the page again when it is there."""
-    seen = chosen.state
-
-    @st.fragment(run_every=POLL_S)
-    def watch() -> None:
-        st.info(page.say("socket.pick.loading", address=chosen.address))
-        now = [one for one in found.running() if one.id == chosen.id]
-        if not now or now[0].state not in (seen, "starting", "loading"):
-            st.rerun()
-
-    watch()
-
-
-def _about(page: Page, target: Target) -> None:
-    can = page.say("common.comma").join(page.say(f"socket.ask.{ask}") for ask in target.asks)
-    draw_note(page.say("socket.pick.about", model=target.model, address=target.address, can=can))
 
 
 @section

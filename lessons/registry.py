@@ -386,6 +386,21 @@ STEPS = (
         do=("do.send", "do.wrong", "do.smoke", "do.load"),
     ),
     Step(
+        number="4-1",
+        slug="chatbot",
+        script="pages/use/chatbot.py",
+        chapter="use",
+        pictogram="chat",
+        minutes=30,
+        parts=(
+            Part(key="part.turn", number="410-01"),
+            Part(key="part.token", number="410-02"),
+            Part(key="part.branch", number="410-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.say", "do.why", "do.branch", "do.fall"),
+    ),
+    Step(
         number="4-3",
         slug="analysis",
         script="pages/use/analysis.py",

@@ -25,7 +25,7 @@ from llmkit.serve.engine import Engine
 from llmkit.serve.errors import RefusedError
 from llmkit.serve.limits import BodyLimit, Gate, Limits, require_key
 from llmkit.serve.metrics import Metrics
-from llmkit.serve.shapes import Answer, Chat, Classify, Completion, Embeddings, Writing, usage
+from llmkit.serve.shapes import Answer, Chat, Classify, Completion, Embeddings, Told, Writing, usage
 from llmkit.serve.task import Task
 from llmkit.tokens import TokenizerError
 
@@ -307,7 +307,7 @@ async def _write(
 ) -> Response:
     """Write one text, whole or in chunks."""
     sampling = Sampling(temperature=asked.temperature, top_p=asked.top_p, seed=asked.draws)
-    stops, answer = asked.stops, Answer(kind, server.model)
+    stops, tells, answer = asked.stops, asked.tells_logprobs, Answer(kind, server.model)
     with ExitStack() as place:
         place.enter_context(server.gate.enter())
         ids = await server.in_thread(encode)
@@ -317,24 +317,29 @@ async def _write(
         place.callback(task.close)
         if asked.stream:
             first = await task.first(request)  # an error before the first token has a status of its own
-            with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-            return _Events(_events(task, answer, first, with_usage=with_usage), place=place.pop_all())
+            return _Events(_events(task, answer, first, asked), place=place.pop_all())
         text = await task.whole(request)
-    return JSONResponse(answer.whole(text, task.text.finish or "length", usage(len(ids), task.text.count)))
+    told = task.told() if tells else None
+    return JSONResponse(answer.whole(text, task.text.finish or "length", usage(len(ids), task.text.count), told))
 
 
-async def _events(task: Task, answer: Answer, first: str, *, with_usage: bool) -> AsyncIterator[str]:
+async def _events(task: Task, answer: Answer, first: str, asked: Writing) -> AsyncIterator[str]:
     """A text in OpenAI's chunks, as server-sent events."""
-    yield _event(answer.chunk(first, first=True))
+
+    def told() -> list[Told] | None:
+        return task.told() if asked.tells_logprobs else None
+
+    yield _event(answer.chunk(first, first=True, told=told()))
     try:
         async for piece in task.rest():
-            if piece:
-                yield _event(answer.chunk(piece))
+            tokens = told()
+            if piece or tokens:
+                yield _event(answer.chunk(piece, told=tokens))
     except Exception as error:  # noqa: BLE001  (the status is sent already: the stream says it)
         yield _event(as_refused(error).body())
         return
     yield _event(answer.chunk(None, finish=task.text.finish))
-    if with_usage:
+    if asked.stream_options is not None and asked.stream_options.include_usage:
         yield _event(answer.last(usage(task.prompt, task.text.count)))
     yield "data: [DONE]\n\n"
 

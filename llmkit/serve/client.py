@@ -72,16 +72,30 @@ def is_this_machine(address: str) -> bool:
 class _Way:
     """What both clients share: the address, the headers, the bytes of a request."""
 
-    def __init__(self, address: str, *, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        whole_s: float | None = None,
+        ip: str | None = None,
+    ) -> None:
         self.address = base_address(address)
         if key and (not key.isprintable() or len(key) > 500):
             raise SocketError("key_bad")
         self._key = key or None
-        self.timeout_s = timeout_s
+        self.timeout_s, self.whole_s = timeout_s, whole_s or timeout_s
+        parts = urlsplit(self.address)
+        self._ip, self._host, self._authority = ip, parts.hostname or "", parts.netloc
+        self._base = self.address
+        if ip is not None:
+            port = "" if parts.port is None else f":{parts.port}"
+            self._base = f"{parts.scheme}://{f'[{ip}]' if ':' in ip else ip}{port}{parts.path}"
 
     def _settings(self) -> dict[str, Any]:
         timeout = httpx.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s))
-        return {"timeout": timeout, "follow_redirects": False, "trust_env": not is_this_machine(self.address)}
+        return {"timeout": timeout, "follow_redirects": False, "trust_env": not is_this_machine(self._base)}
 
     def _sent(self, request: Request) -> dict[str, Any]:
         headers: dict[str, str | bytes] = {"Accept-Encoding": "identity"}
@@ -95,7 +109,11 @@ class _Way:
             content = as_json(request.body)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return {"method": request.method, "url": self.address + request.path, "headers": headers, "content": content}
+        sent = {"method": request.method, "url": self._base + request.path, "headers": headers, "content": content}
+        if self._ip is not None:  # the machine that was looked at answers for the name that was asked for
+            headers["Host"] = self._authority
+            sent["extensions"] = {"sni_hostname": self._host}
+        return sent
 
 
 class Client(_Way):
@@ -103,7 +121,8 @@ class Client(_Way):
 
     Args:
         address: such as ``http://127.0.0.1:8000``. key: what the server wants; None for none.
-        timeout_s: so long a request may take, about.
+        timeout_s: so long a request may take, about. whole_s: so long it may take in all, where pieces keep coming;
+            None for no longer. ip: the machine to connect to, where that was looked up before.
 
     Raises:
         SocketError: ``address_…``, ``key_bad``.
@@ -158,7 +177,7 @@ class Client(_Way):
         collector = Collector(streamed=request.streamed, path=request.path)
 
         def pieces() -> Iterator[str]:
-            until = time.perf_counter() + self.timeout_s
+            until = time.perf_counter() + self.whole_s
             try:
                 with httpx.Client(**self._settings()) as http, http.stream(**self._sent(request)) as answer:
                     collector.head(answer.status_code, answer.headers)
@@ -167,7 +186,7 @@ class Client(_Way):
                         if collector.full:
                             break
                         if time.perf_counter() > until:
-                            collector.fail("timeout", f"{self.timeout_s:g} s")
+                            collector.fail("timeout", f"{self.whole_s:g} s")
                             break
             except _TROUBLE as error:
                 collector.fail(*named(error, self.timeout_s))
@@ -185,17 +204,25 @@ class AsyncClient(_Way):
         async with httpx.AsyncClient(**self._settings(), limits=limits) as self._http:
             yield self
 
-    async def send(self, request: Request) -> Reply:
-        """Ask; whatever comes of it is a reply."""
-        collector = Collector(streamed=request.streamed, path=request.path)
-        until = time.perf_counter() + self.timeout_s
+    async def send(
+        self, request: Request, *, collector: Collector | None = None, on_bytes: Callable[[], None] = lambda: None
+    ) -> Reply:
+        """Ask; whatever comes of it is a reply.
+
+        Args:
+            collector: what the answer is put together in, for who wants to look meanwhile. on_bytes: told when there
+                is more in it.
+        """
+        collector = collector or Collector(streamed=request.streamed, path=request.path)
+        until = time.perf_counter() + self.whole_s
         try:
             async with self._http.stream(**self._sent(request)) as answer:
                 collector.head(answer.status_code, answer.headers)
                 async for chunk in answer.aiter_raw():
                     collector.feed(chunk)
+                    on_bytes()
                     if time.perf_counter() > until:
-                        collector.fail("timeout", f"{self.timeout_s:g} s")
+                        collector.fail("timeout", f"{self.whole_s:g} s")
                     # a stream that is over is read to its end, so that its connection can be used again
                     if collector.too_much:
                         break

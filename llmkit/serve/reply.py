@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Reply:
             pieces. arrivals_ms: when each piece came.
         text: what the model wrote; empty where it wrote nothing. data: the answer's JSON, the last chunk's of a stream.
         prompt_tokens, completion_tokens: as the server counts them; None where it does not say.
+        finish: why the text is over, in the server's word; None where it does not say.
         error: what went wrong, by name: the server's own code, or one of the client's: ``connection_refused``,
             ``connection_lost``, ``host_unknown``, ``timeout``, ``tls``, ``redirected``, ``answer_too_large``,
             ``not_json``, ``no_answer_in_it``, ``stream_cut``, ``http_<status>``. None where nothing did.
@@ -40,6 +42,7 @@ class Reply:
     data: Any = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    finish: str | None = None
     error: str | None = None
     message: str = ""
     size_bytes: int = 0
@@ -69,6 +72,9 @@ class Collector:
         self._arrivals: list[float] = []
         self._data: Any = None
         self._usage: Mapping[str, Any] = {}
+        self._finish: str | None = None
+        self.said: list[tuple[str, tuple[Said, ...]]] = []
+        """Each piece of a text that comes in pieces, with the tokens in it where the server tells them."""
         self._finished = False
         self._failed: tuple[str, str] | None = None
 
@@ -130,6 +136,7 @@ class Collector:
             data=self._data,
             prompt_tokens=_count(self._usage, "prompt_tokens"),
             completion_tokens=_count(self._usage, "completion_tokens"),
+            finish=self._finish,
             error=error,
             message=message,
             size_bytes=self._size,
@@ -162,7 +169,11 @@ class Collector:
             return ""
         if isinstance(found.get("usage"), dict):
             self._usage = found["usage"]
-        return text_of(found)
+        self._finish = finish_of(found) or self._finish
+        text, tokens = text_of(found), tokens_of(found)
+        if text or tokens:
+            self.said.append((text, tokens))
+        return text
 
     def _whole(self) -> str:
         """The text of an answer in one piece; notes what is wrong with it."""
@@ -188,7 +199,9 @@ class Collector:
             self._usage = {name: values[0] for name, values in kserve.outputs(self._data).items() if values}
         if not _holds(self._data, self._path):
             self.fail("no_answer_in_it", content)
-        return text_of(self._data)
+        self._finish, text = finish_of(self._data), text_of(self._data)
+        self.said.append((text, tokens_of(self._data)))
+        return text
 
 
 def text_of(data: Any) -> str:
@@ -200,10 +213,7 @@ def text_of(data: Any) -> str:
     written = kserve.outputs(data).get("text")
     if written:
         return written[0] if isinstance(written[0], str) else ""
-    choices = data.get("choices") if isinstance(data, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(first, dict):
-        return ""
+    first = _choice(data)
     for name in ("message", "delta"):
         if isinstance(first.get(name), dict):
             content = first[name].get("content")
@@ -224,6 +234,53 @@ def vector_of(data: Any) -> list[Any] | None:
     first = listed[0] if isinstance(listed, list) and listed else None
     vector = first.get("embedding") if isinstance(first, dict) else None
     return vector if isinstance(vector, list) else None
+
+
+Said = tuple[bytes, float]
+"""A token's bytes, and the natural logarithm of its probability."""
+
+
+def finish_of(data: Any) -> str | None:
+    """Why the text is over, in the server's word."""
+    finish = _choice(data).get("finish_reason")
+    return finish[:40] if isinstance(finish, str) else None
+
+
+def tokens_of(data: Any) -> tuple[Said, ...]:
+    """The tokens in an answer or a chunk of OpenAI's, of a chat or a completion; none where it does not tell them.
+
+    >>> tokens_of({"choices": [{"logprobs": {"content": [{"token": "Hi", "logprob": -0.5}]}}]})
+    ((b'Hi', -0.5),)
+    """
+    told = _choice(data).get("logprobs")
+    if not isinstance(told, dict):
+        return ()
+    listed = told.get("content")
+    if isinstance(listed, list):
+        rows = [(one.get("token"), one.get("logprob"), one.get("bytes")) for one in listed if isinstance(one, dict)]
+    else:
+        tokens, logprobs = told.get("tokens"), told.get("token_logprobs")
+        if not isinstance(tokens, list) or not isinstance(logprobs, list):
+            return ()
+        rows = [(token, logprob, None) for token, logprob in zip(tokens, logprobs, strict=False)]
+    return tuple(
+        (_bytes(token, data), float(logprob))
+        for token, logprob, data in rows
+        if isinstance(token, str) and isinstance(logprob, int | float) and math.isfinite(logprob) and logprob <= 0
+    )
+
+
+def _bytes(token: str, told: Any) -> bytes:
+    """A token's own bytes where the server tells them, for one may be half a character."""
+    if isinstance(told, list) and all(type(one) is int and 0 <= one < 256 for one in told):
+        return bytes(told)
+    return token.encode("utf-8", "replace")
+
+
+def _choice(data: Any) -> Mapping[str, Any]:
+    choices = data.get("choices") if isinstance(data, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
 
 
 def _holds(data: Mapping[str, Any], path: str) -> bool:

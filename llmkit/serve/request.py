@@ -3,7 +3,7 @@ from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +63,40 @@ def writing(
     asked |= {"max_tokens": max_tokens, "temperature": temperature}
     if stream:
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
+    return Request(path=PATHS[ask], body=asked)
+
+
+def talking(
+    said: Sequence[Mapping[str, str]] | str,
+    *,
+    model: str,
+    max_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+    stop: Sequence[str] = (),
+    logprobs: bool = False,
+) -> Request:
+    """A request for the next answer of a conversation, piece by piece.
+
+    Args:
+        said: the messages; or, for a server that only goes on with texts, the conversation as one text.
+        stop: texts that end the answer. logprobs: ask for each token's log-probability, too.
+
+    >>> asked = talking([{"role": "user", "content": "Hi"}], model="m", max_tokens=8, logprobs=True)
+    >>> asked.path, asked.body["logprobs"], asked.streamed
+    ('/v1/chat/completions', True, True)
+    """
+    ask: Ask = "completion" if isinstance(said, str) else "chat"
+    asked: dict[str, Any] = {"model": model, "prompt" if ask == "completion" else "messages": said}
+    asked |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+    asked |= {"stream": True, "stream_options": {"include_usage": True}}
+    if seed is not None:
+        asked["seed"] = seed
+    if stop:
+        asked["stop"] = list(stop)
+    if logprobs:
+        asked["logprobs"] = 0 if ask == "completion" else True
     return Request(path=PATHS[ask], body=asked)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -60,6 +61,11 @@ class Writing(Asked):
     stream_options: StreamOptions | None = None
 
     @property
+    def tells_logprobs(self) -> bool:
+        """Whether each token's log-probability is to be told."""
+        return False
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """The texts that end it, at most four."""
         stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -97,6 +103,12 @@ class Chat(Writing):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether each token's log-probability is to be told; others than the chosen one are not."""
+        return bool(self.logprobs)
 
 
 class Completion(Writing):
@@ -104,6 +116,15 @@ class Completion(Writing):
 
     prompt: str | list[int] | list[str]
     max_tokens: Annotated[int, Field(ge=1)] | None = 16
+    logprobs: int | None = None
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether each token's log-probability is to be told: 0 asks for the chosen one's alone."""
+        if self.logprobs:
+            told = "Alternatives are not built here: “logprobs” is 0, for the chosen token alone, or left out."
+            raise RefusedError(400, "unsupported_parameter", told, param="logprobs")
+        return self.logprobs is not None
 
 
 class Embeddings(Asked):
@@ -117,6 +138,10 @@ class Classify(Asked):
     """``POST /classify``: texts to sort."""
 
     input: str | Annotated[list[str], Field(min_length=1, max_length=MOST_TEXTS)]
+
+
+Told = tuple[bytes, float]
+"""A token's bytes, and the natural logarithm of the probability that the model itself gave it."""
 
 
 class Answer:
@@ -135,22 +160,43 @@ class Answer:
             "model": model,
         }
 
-    def whole(self, text: str, finish: str, usage: dict[str, int]) -> dict[str, Any]:
-        """The answer in one piece."""
+    def whole(
+        self, text: str, finish: str, usage: dict[str, int], told: Sequence[Told] | None = None
+    ) -> dict[str, Any]:
+        """The answer in one piece. told: its tokens; None where they are not to be told."""
         said: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-        choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish}
+        choice = {"index": 0, **said, "logprobs": self._logprobs(told), "finish_reason": finish}
         kind = "chat.completion" if self._chat else "text_completion"
         return {**self._head, "object": kind, "choices": [choice], "usage": usage}
 
-    def chunk(self, text: str | None, *, finish: str | None = None, first: bool = False) -> dict[str, Any]:
-        """A piece of the answer. first: the one that says who speaks; text None: nothing new."""
+    def chunk(
+        self,
+        text: str | None,
+        *,
+        finish: str | None = None,
+        first: bool = False,
+        told: Sequence[Told] | None = None,
+    ) -> dict[str, Any]:
+        """A piece of the answer. first: the one that says who speaks; text None: nothing new; told: its tokens."""
+        logprobs = self._logprobs(told)
         if self._chat:
             delta = {**({"role": "assistant"} if first else {}), **({} if text is None else {"content": text})}
-            choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+            choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         else:
-            choice = {"index": 0, "text": text or "", "logprobs": None, "finish_reason": finish}
+            choice = {"index": 0, "text": text or "", "logprobs": logprobs, "finish_reason": finish}
         kind = "chat.completion.chunk" if self._chat else "text_completion"
         return {**self._head, "object": kind, "choices": [choice]}
+
+    def _logprobs(self, told: Sequence[Told] | None) -> dict[str, Any] | None:
+        if told is None:
+            return None
+        rows = [(data.decode(errors="replace"), logprob, data) for data, logprob in told]
+        if not self._chat:
+            return {"tokens": [text for text, _, _ in rows], "token_logprobs": [logprob for _, logprob, _ in rows]}
+        content = [
+            {"token": text, "logprob": logprob, "bytes": list(data), "top_logprobs": []} for text, logprob, data in rows
+        ]
+        return {"content": content}
 
     def last(self, usage: dict[str, int]) -> dict[str, Any]:
         """The chunk that says what it took."""

@@ -8,6 +8,7 @@ Code = Literal[
     "address_empty",
     "address_scheme",
     "address_bad",
+    "address_unresolved",
     "key_bad",
     "smoke_file_too_big",
     "smoke_file_bad",
@@ -21,9 +22,10 @@ class SocketError(Exception):
 
     Args:
         code: ``address_empty``, ``address_scheme`` (neither http nor https), ``address_bad`` (no host, no port, a name
-            or a question in it), ``key_bad`` (a character that no header may hold), ``smoke_file_too_big``,
-            ``smoke_file_bad`` (no such test; ``detail`` says where), ``load_no_answer`` (not even the first request of
-            a load test was answered), ``load_key_gone`` (a load test's key is used once and not kept).
+            or a question in it), ``address_unresolved`` (nobody knows the host), ``key_bad`` (a character that no
+            header may hold), ``smoke_file_too_big``, ``smoke_file_bad`` (no such test; ``detail`` says where),
+            ``load_no_answer`` (not even the first request of a load test was answered), ``load_key_gone`` (a load
+            test's key is used once and not kept).
         values: what the sentence names.
     """
 

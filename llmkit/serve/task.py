@@ -12,6 +12,7 @@ import anyio
 
 from llmkit.serve.engine import Engine
 from llmkit.serve.errors import RefusedError
+from llmkit.serve.shapes import Told
 from llmkit.serve.writing import Text
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
     from llmkit.generate.sampling import Sampling
     from llmkit.serve.app import Server
+
+
+LEAST_LOGPROB = -9999.0
+"""Told of a token without any probability: JSON has no infinity."""
 
 
 class Task:
@@ -44,6 +49,7 @@ class Task:
         self.text = Text(engine.tokenizer, stops=stops, stop_ids=engine.stop_ids)
         self.prompt = len(ids)
         self._server, self._began = server, began
+        self._engine, self._untold = engine, list[Told]()
         self._until = began + server.limits.timeout_s
         self._steps = engine.writer.stream(
             ids, max_new_tokens=most, stop_ids=engine.stop_ids, sampling=None if sampling.greedy else sampling
@@ -105,7 +111,22 @@ class Task:
         if step is None:
             return None
         self._server.metrics.tokens.labels("completion").inc()
+        if step.token_id not in self._engine.stop_ids:
+            self._untold.append((self._bytes(step.token_id), max(step.logprob, LEAST_LOGPROB)))
         return self.text.add(step.token_id)
+
+    def told(self) -> list[Told]:
+        """The tokens that came since this was last asked; not those that may be, or are, a stop."""
+        if self.text.holds or self.text.stopped_by_text:
+            return []
+        ready, self._untold = self._untold, []
+        return ready
+
+    def _bytes(self, token_id: int) -> bytes:
+        try:
+            return self._engine.tokenizer.token_bytes(token_id)
+        except KeyError:  # the vocabulary is rounded up: a token that stands for nothing
+            return b""
 
     async def _listening(self, request: Request, work: Coroutine[Any, Any, str]) -> str:
         """Do some of the work as long as the client is there."""

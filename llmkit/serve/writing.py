@@ -34,6 +34,11 @@ class Text:
         """Tokens so far, with the one that ended it."""
         return len(self._ids)
 
+    @property
+    def holds(self) -> bool:
+        """Whether characters are held back that may be the beginning of a stop."""
+        return bool(self._held)
+
     def add(self, token_id: int) -> str:
         """Take one token; return what can be sent now: nothing that may still turn out to be half a character, or
         the beginning of a stop."""
@@ -54,12 +59,13 @@ class Text:
         """No token comes any more: return what was held back."""
         if self.finish is None:
             self.finish = "length"
-        rest = self._held + (self._bytes.decode(b"", final=True) if not self._stopped_by_text else "")
+        rest = self._held + (self._bytes.decode(b"", final=True) if not self.stopped_by_text else "")
         self._held = ""
         return rest
 
     @property
-    def _stopped_by_text(self) -> bool:
+    def stopped_by_text(self) -> bool:
+        """Whether a stop that is a text has ended it: its last tokens are then no part of it."""
         return self.finish == "stop" and not (self._ids and self._ids[-1] in self._stop_ids)
 
     def _new_characters(self, token_id: int) -> str:

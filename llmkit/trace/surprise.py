@@ -6,13 +6,18 @@ pushes exactly this down. One forward pass gives it for every token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from llmkit.reference import Assembled
 from llmkit.trace.errors import TraceError
+
+_TOGETHER = 256
+"""Places whose logits are in memory at a time: of a long text and a large vocabulary all of them are gigabytes."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -69,18 +74,27 @@ def surprise(box: Assembled, ids: Sequence[int], *, top: int = 5) -> Surprise:
         raise TraceError("text_short", tokens=len(ids), limit=limit)
     if len(ids) > limit:
         raise TraceError("text_too_long", tokens=len(ids), limit=limit)
+    came = torch.tensor(list(ids[1:]), device=box.device)[:, None]  # [T - 1, 1]
     with torch.inference_mode():
-        logits = box.model(torch.tensor([list(ids)], device=box.device))[0, :-1]  # [T - 1, V]
-        came = torch.tensor(list(ids[1:]), device=box.device)[:, None]
-        own = logits.gather(1, came)  # [T - 1, 1]
-        total = logits.double().logsumexp(-1, keepdim=True)
-        likeliest = logits.topk(min(top, logits.shape[1]), dim=-1)
-        ranks = (logits > own).sum(-1) + 1
-    nats = total - own.double()
-    return Surprise(
-        ids=tuple(ids),
-        bits=(nats[:, 0] / np.log(2)).cpu().numpy(),
-        ranks=ranks.cpu().numpy(),
-        top_ids=likeliest.indices.cpu().numpy(),
-        top_probs=(likeliest.values.double() - total).exp().cpu().numpy(),
+        headless = box.model.with_parts(unembedding=None)
+        hidden = headless(torch.tensor([list(ids)], device=box.device))[0, :-1]  # [T - 1, d_model]
+        rows = [
+            _read(cast(torch.nn.Module, box.model.unembedding)(places), tokens, top)
+            for places, tokens in zip(torch.split(hidden, _TOGETHER), torch.split(came, _TOGETHER), strict=True)
+        ]
+    bits, ranks, top_ids, top_probs = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Surprise(ids=tuple(ids), bits=bits, ranks=ranks, top_ids=top_ids, top_probs=top_probs)
+
+
+def _read(logits: Tensor, came: Tensor, top: int) -> tuple[NDArray[Any], ...]:
+    """Logits [N, V] and the tokens that came [N, 1]: bits, ranks, likeliest ids and their probabilities."""
+    own = logits.gather(1, came)  # [N, 1]
+    total = logits.double().logsumexp(-1, keepdim=True)
+    likeliest = logits.topk(min(top, logits.shape[1]), dim=-1)
+    found = (
+        (total - own.double())[:, 0] / np.log(2),
+        (logits > own).sum(-1) + 1,
+        likeliest.indices,
+        (likeliest.values.double() - total).exp(),
     )
+    return tuple(value.cpu().numpy() for value in found)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import openai
@@ -21,6 +23,7 @@ from llmkit.generate import decode
 from llmkit.reference import Assembled, open_box
 from llmkit.serve import process
 from llmkit.serve.deployment import Deployment
+from llmkit.serve.reply import tokens_of
 from llmkit.tokens import ChatTemplate
 from tests.llmkit.serve_boxes import LONG, is_ready, long_llama, wait_for
 
@@ -140,6 +143,44 @@ def test_a_text_ends_before_its_stop(servers: Running) -> None:
     said = "".join(chunk.choices[0].text for chunk in chunks)
     assert said == whole[: whole.index(stop)]
     assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+def test_each_tokens_probability_is_told_to_whoever_asks(servers: Running, kind: str) -> None:
+    """Whole and in pieces, in bytes: the tiny box's tokens are seldom whole characters."""
+    tiny = servers.tiny
+    box = open_box(tiny.box)
+    prompt = PROMPT if kind == "completions" else f"<user>{PROMPT}\n<assistant>"
+    steps = list(decode.stream(box, box.tokenizer.encode(prompt, specials=False).ids, max_new_tokens=9))
+    wanted = [box.tokenizer.token_bytes(step.token_id) for step in steps]
+    asked: dict[str, Any] = {"model": tiny.box, "max_tokens": 9, "temperature": 0}
+    if kind == "chat":
+        asked |= {"messages": [{"role": "user", "content": PROMPT}], "logprobs": True}
+        path = "/v1/chat/completions"
+    else:
+        asked |= {"prompt": PROMPT, "logprobs": 0}
+        path = "/v1/completions"
+    with raw(tiny) as http:
+        whole = tokens_of(http.post(path, json=asked).json())
+        lines = http.post(path, json={**asked, "stream": True}).text.splitlines()
+        silent = http.post(path, json={name: value for name, value in asked.items() if name != "logprobs"}).json()
+    pieces = [token for line in lines if line.startswith("data: {") for token in tokens_of(json.loads(line[6:]))]
+    for told in (whole, pieces):
+        assert [logprob for _, logprob in told] == pytest.approx([step.logprob for step in steps], abs=1e-4)
+        if kind == "chat":
+            assert [data for data, _ in told] == wanted
+    assert silent["choices"][0]["logprobs"] is None
+
+
+def test_the_tokens_of_a_stop_are_not_told(servers: Running) -> None:
+    asked = dict(model=STARTER, prompt=PROMPT, max_tokens=20, temperature=0, logprobs=0)
+    whole = client(servers.starter).completions.create(**asked).choices[0]
+    stop = whole.text[len(whole.text) // 2 :][:2]
+    chunks = client(servers.starter).completions.create(**asked, stop=[stop], stream=True)
+    told = [token for chunk in chunks for token in (chunk.choices[0].logprobs or SimpleNamespace(tokens=[])).tokens]
+    assert whole.text[: whole.text.index(stop)].startswith("".join(told))
+    assert told == whole.logprobs.tokens[: len(told)]
+    assert "".join(whole.logprobs.tokens) == whole.text
 
 
 BAD: dict[str, tuple[object, int, str]] = {
