@@ -29,8 +29,10 @@ KINDS: dict[str, str] = {
     "head_cost": "llmkit.compress.head_cost:run",
     "kv_compare": "llmkit.generate.kv_compare:run",
     "load_test": "llmkit.serve.load:run",
+    "nonsense": "llmkit.generate.nonsense:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
+    "prompt_trial": "llmkit.generate.prompt_trial:run",
     "reasoning": "llmkit.generate.reasoning:run",
     "shelve_form": "llmkit.compress.shelve_job:run",
 }
