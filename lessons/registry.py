@@ -355,6 +355,21 @@ STEPS = (
         do=("do.send", "do.wrong", "do.smoke", "do.load"),
     ),
     Step(
+        number="4-2",
+        slug="content",
+        script="pages/use/content.py",
+        chapter="use",
+        pictogram="write",
+        minutes=20,
+        parts=(
+            Part(key="part.line", number="420-01"),
+            Part(key="part.demand", number="420-02"),
+            Part(key="part.draft", number="420-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.brief", "do.drafts", "do.keep", "do.export"),
+    ),
+    Step(
         number="5-3",
         slug="notebook",
         script="pages/upkeep/notebook.py",

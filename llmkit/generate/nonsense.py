@@ -26,9 +26,9 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 ASKED: Mapping[str, Mapping[Way, str]] = {
     "en": {
         "plain": "{question}",
-        "unsure": "Answer in one short sentence. If you are not sure, say \"I don't know\".\n\n{question}",
+        "unsure": 'Answer in one short sentence. If you are not sure, say "I don\'t know".\n\n{question}',
         "context": "{context}\n\nAnswer from the text above in one short sentence. "
-        "If it does not say, say \"I don't know\".\n\n{question}",
+        'If it does not say, say "I don\'t know".\n\n{question}',
     },
     "zh-TW": {
         "plain": "{question}",

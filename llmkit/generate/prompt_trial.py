@@ -19,8 +19,8 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """The job ``prompt_trial``.
 
     Args:
-        settings: box_id; fingerprint; template (the prompt with its variables); rows (``values`` and ``expected`` each);
-            score; labels; max_new_tokens.
+        settings: box_id; fingerprint; template (the prompt with its variables); rows (each with ``values`` and
+            ``expected``); score; labels; max_new_tokens.
         report: told after every token of a batch; partial: the rows so far.
 
     Returns:

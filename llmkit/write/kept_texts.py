@@ -66,9 +66,10 @@ def keep(owner: str, place: Place, *, name: str, text: str, now: datetime, about
     Raises:
         WriteError: ``kept_full``, ``kept_broken``.
     """
-    made = Kept(id=uuid.uuid4().hex, name=name, text=text, at=now.isoformat(timespec="seconds"), about=dict(about))
+    about = json.loads(json.dumps(dict(about)))  # as it will be read back: tuples as lists
+    made = Kept(id=uuid.uuid4().hex, name=name, text=text, at=now.isoformat(timespec="seconds"), about=about)
     with _writing(owner, place):
-        others = [one for one in kept(owner, place) if (one.name, one.text, one.about) != (name, text, made.about)]
+        others = [one for one in kept(owner, place) if (one.name, one.text, one.about) != (name, text, about)]
         if len(others) >= MOST:
             raise WriteError("kept_full", n=len(others), limit=MOST)
         _write(owner, place, [made, *others])
