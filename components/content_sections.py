@@ -37,7 +37,7 @@ def draw_brief(page: Page) -> Brief | None:
     first = found.usual(bench.lang, topic, say("content.must.usual"), say("content.must_not.usual"))
     state: dict[str, Any] = st.session_state.setdefault("_content_given", {})
     given: Brief = state.setdefault("brief", found.from_address(first))
-    form, shown = st.columns([1, 1.15], gap="large")
+    form, shown = st.columns([1.2, 1], gap="large")
     with form:
         asked = _draw_form(page, given, first)
     with shown, page.guard():

@@ -370,6 +370,21 @@ STEPS = (
         do=("do.brief", "do.drafts", "do.keep", "do.export"),
     ),
     Step(
+        number="4-4",
+        slug="prompt_tuning",
+        script="pages/use/prompt_tuning.py",
+        chapter="use",
+        pictogram="sliders",
+        minutes=25,
+        parts=(
+            Part(key="part.fact", number="440-01"),
+            Part(key="part.row", number="440-02"),
+            Part(key="part.version", number="440-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.nonsense", "do.edit", "do.try", "do.keep"),
+    ),
+    Step(
         number="5-3",
         slug="notebook",
         script="pages/upkeep/notebook.py",

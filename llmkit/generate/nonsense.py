@@ -54,6 +54,9 @@ REFUSALS = (
     "不清楚",
     "無法回答",
     "沒有提到",
+    "不确定",
+    "无法回答",
+    "没有提到",
 )
 """An answer without the right one that holds one of these says that it does not know."""
 
@@ -79,9 +82,9 @@ def facts(lang: str) -> tuple[Fact, ...]:
     return tuple(Fact(**{**entry, "answers": tuple(entry["answers"])}) for entry in listed)
 
 
-def ask(fact: Fact, way: Way, lang: str) -> str:
-    """What is asked, without any template."""
-    return ASKED[lang][way].replace("{context}", fact.context).replace("{question}", fact.question)
+def ask(fact: Fact, wording: str) -> str:
+    """What is asked, without any template: a wording of `ASKED` about one fact."""
+    return wording.replace("{context}", fact.context).replace("{question}", fact.question)
 
 
 def judge(text: str, fact: Fact) -> Outcome:
@@ -116,7 +119,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     box = open_box(settings["box_id"])
     known = [Fact(**{**entry, "answers": tuple(entry["answers"])}) for entry in settings["facts"]]
     asked = [(way, number, fact) for way in settings["ways"] for number, fact in enumerate(known)]
-    questions = [ask(fact, way, settings["lang"]) for way, _, fact in asked]
+    questions = [ask(fact, settings["asked"][way]) for way, _, fact in asked]
     limit, total = settings["max_new_tokens"], len(asked) * settings["max_new_tokens"]
     rows: list[dict[str, Any]] = []
     began = time.perf_counter()
