@@ -14,7 +14,7 @@ from components import generate_engine as generating
 from components.generate_engine import Asked, Task, Told
 from llmkit import shelf
 from llmkit.write import Brief, Demand, check, lines
-from llmkit.write.brief import FIELD_LIMIT, KINDS, LANGS, STRUCTURES, TONES
+from llmkit.write.brief import FIELD_LIMIT, KINDS, LANGS, STRUCTURES, TONES, split_words
 
 if TYPE_CHECKING:
     from llmkit.generate.live import Live, Written
@@ -121,17 +121,6 @@ def keep_address(brief: Brief, first: Brief) -> None:
     written = json.dumps(changed, ensure_ascii=False, separators=(",", ":"))
     if st.query_params.get(ADDRESS) != written:
         st.query_params[ADDRESS] = written
-
-
-def split_words(typed: str) -> tuple[str, ...]:
-    """Return the words of a line, each once: commas of any kind part them.
-
-    >>> split_words("tea, green tea、茶；tea")
-    ('tea', 'green tea', '茶')
-    """
-    for sign in "，、;；\n":
-        typed = typed.replace(sign, ",")
-    return tuple(dict.fromkeys(" ".join(word.split()) for word in typed.split(",") if word.strip()))
 
 
 def topic_of(sentence: str) -> str:

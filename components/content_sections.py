@@ -13,6 +13,7 @@ from components import content_engine as found
 from components import content_picture as picture
 from components import prompts_engine
 from components.badge import Badge
+from components.classify_engine import languages
 from components.content_engine import Draft
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
@@ -20,7 +21,7 @@ from components.generate_engine import Asked, Task
 from components.source import draw_source
 from components.theme import own_style
 from llmkit.write import Brief, Demand, check, lines
-from llmkit.write.brief import FIELD_LIMIT, KINDS, LANGS, STRUCTURES, TONES
+from llmkit.write.brief import FIELD_LIMIT, KINDS, LANGS, STRUCTURES, TONES, split_words
 
 TICK_S = 0.3
 COLUMNS = (2, 3, 4)
@@ -102,8 +103,8 @@ def _draw_form(page: Page, given: Brief, first: Brief) -> dict[str, Any]:
         "structure": structure,
         "least": least,
         "most": most,
-        "must_have": found.split_words(must),
-        "must_not": found.split_words(must_not),
+        "must_have": split_words(must),
+        "must_not": split_words(must_not),
     }
 
 
@@ -132,6 +133,9 @@ def draw_writer(page: Page, brief: Brief) -> Task | None:
         task = found.task(bench.box_id, "\n".join(line.text for line in lines(brief)))
         if not prompts_engine.facts(bench.box_id).instruct:
             draw_note(page.say("content.base", box=bench.box_id))
+        known = languages(bench.box_id)
+        if known and brief.lang not in known:
+            draw_note(page.say("content.foreign", box=bench.box_id, lang=page.say(f"content.lang.{brief.lang}")))
         with st.expander(page.say("content.sent", n=len(task.ids))):
             st.code(task.text, language=None, wrap_lines=True)
         return task

@@ -25,7 +25,7 @@ def draw_nonsense(page: Page, box_id: str) -> None:
     from llmkit.generate.nonsense import judge
 
     st.header(page.say("prompt_tuning.nonsense.title"))
-    lang = sets.draw_lang(page, page.say("prompt_tuning.nonsense.lang"), key="prompt_tuning_nonsense_lang")
+    lang = sets.draw_lang(page, box_id, page.say("prompt_tuning.nonsense.lang"), key="prompt_tuning_nonsense_lang")
     settings = found.nonsense_settings(box_id, lang)
     n = len(settings["facts"])
     page.count("part.fact", n)

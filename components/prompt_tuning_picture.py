@@ -32,9 +32,10 @@ def difference(found: Sequence[Change], say: Words) -> str:
         if one.kind == "same":
             made += html
         else:
-            tag, sign = ("del", "−") if one.kind == "gone" else ("ins", "+")
             name = escape(say(f"prompt_tuning.{one.kind}"))
-            made += f'<{tag} title="{name}"><b aria-label="{name}">{sign}</b>{html}</{tag}>'
+            gone = f'<del title="{name}"><b aria-label="{name}">−</b>{html}</del>'
+            new = f'<ins title="{name}"><b aria-label="{name}">+</b>{html}</ins>'
+            made += gone if one.kind == "gone" else new
     return f'<p class="tp-diff"><bdi>{made}</bdi></p>'
 
 

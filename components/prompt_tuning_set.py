@@ -11,6 +11,7 @@ import streamlit as st
 from components import data_given, engine
 from components import prompt_tuning_engine as found
 from components import prompts_engine as boxes
+from components.classify_engine import languages
 from components.figure import draw_note
 from components.frame import Page, short
 from components.material_choice import current_data
@@ -52,28 +53,32 @@ def draw_box(page: Page) -> str | None:
     return None
 
 
-def draw_lang(page: Page, label: str, *, key: str) -> str:
-    """Let the learner choose in which language the box is asked; the page's own lies there first."""
+def draw_lang(page: Page, box_id: str | None, label: str, *, key: str) -> str:
+    """Let the learner choose in which language the box is asked; first lies the page's, where the box knows it."""
+    known = languages(box_id) if box_id else ()
+    usual = page.bench.lang if not known or page.bench.lang in known else "en"
     lang = st.segmented_control(
         label,
         _LANGS,
-        default=page.bench.lang,
+        default=usual,
         required=True,
         format_func=lambda one: page.say(f"prompt_tuning.lang.{one}"),
-        key=f"{key}_{page.bench.lang}",
+        key=f"{key}_{usual}",
         persist_state="session",
     )
-    return str(lang or page.bench.lang)
+    if known and lang not in known:
+        draw_note(page.say("prompt_tuning.foreign", box=box_id))
+    return str(lang or usual)
 
 
-def draw_set(page: Page) -> TrialSet | None:
+def draw_set(page: Page, box_id: str | None) -> TrialSet | None:
     """Let the learner choose the test set and how it is scored; None, and why, where there is none."""
     from llmkit.generate.answer_score import SCORES
     from llmkit.generate.trial_rows import sets
 
     st.header(page.say("prompt_tuning.set.title"))
+    lang = draw_lang(page, box_id, page.say("prompt_tuning.lang"), key="prompt_tuning_lang")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        lang = draw_lang(page, page.say("prompt_tuning.lang"), key="prompt_tuning_lang")
         ours = {one.id: one for one in sets(lang)}
         source = st.segmented_control(
             page.say("prompt_tuning.set"),

@@ -1,5 +1,6 @@
 """A brief: what is ordered from a box that writes, and the prompt that says so, line by line."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,15 @@ def lines(brief: Brief) -> tuple[Line, ...]:
 def prompt(brief: Brief) -> str:
     """Return what is asked for, as one text."""
     return "\n".join(line.text for line in lines(brief))
+
+
+def split_words(typed: str) -> tuple[str, ...]:
+    """Return the words of a line, each once: commas of any kind part them.
+
+    >>> split_words("tea, green tea、茶；tea")
+    ('tea', 'green tea', '茶')
+    """
+    return tuple(dict.fromkeys(" ".join(word.split()) for word in re.split(r"[,，、;；\n]", typed) if word.strip()))
 
 
 def _lines(brief: Brief, say: Mapping[str, Any]) -> Iterator[Line]:

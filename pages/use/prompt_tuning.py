@@ -11,7 +11,7 @@ with sheet("prompt_tuning") as page:
     if box_id is not None:
         nonsense.draw_nonsense(page, box_id)
     page.warn()
-    trial = sets.draw_set(page)
+    trial = sets.draw_set(page, box_id)
     pair = versions.draw_versions(page, trial) if trial is not None else None
     if box_id is not None and trial is not None and pair is not None:
         trials.draw_trial(page, box_id, trial, pair)
