@@ -15,6 +15,9 @@ SCORES: tuple[Score, ...] = get_args(Score)
 _ENDS = " \t\r\n.,;:!?。，；：！？、「」『』“”\"'‘’*`()（）[]"
 
 
+_APART = re.compile(r"(?<![０-９])，|，(?![０-９])")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What code reads in an answer: the text that counts (None for nothing), and whether it is right."""
@@ -47,8 +50,8 @@ def judge(answer: str, expected: str, score: Score, *, labels: Sequence[str] = (
     if score == "label":
         return _label(answer, expected, labels or (expected,))
     if score == "number":
-        number = read_answer(unicodedata.normalize("NFKC", answer))
-        return Reading(read=number, right=number is not None and number == read_answer(expected))
+        number = read_answer(_half_width(answer))
+        return Reading(read=number, right=number is not None and number == read_answer(_half_width(expected)))
     return _json(answer, expected)
 
 
@@ -58,7 +61,7 @@ def plain(text: str) -> str:
     >>> plain(" 「Ｐａｒｉｓ」。 ")
     'paris'
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("臺", "台")
+    folded = _half_width(text).casefold().replace("臺", "台")
     return " ".join(folded.split()).strip(_ENDS)
 
 
@@ -95,6 +98,11 @@ def json_object(text: str) -> dict[str, Any] | None:
         if isinstance(value, dict):
             return value
     return None
+
+
+def _half_width(text: str) -> str:
+    """NFKC; a Chinese comma stays apart from what follows, unless it stands among full-width digits: 102，17 is two."""
+    return unicodedata.normalize("NFKC", _APART.sub("， ", text))
 
 
 def _label(answer: str, expected: str, labels: Sequence[str]) -> Reading:

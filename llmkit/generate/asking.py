@@ -1,6 +1,6 @@
 """Many questions to one box, greedily, in batches: what it wrote to each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from llmkit.generate.decode import require_next_token, stream_batch
@@ -33,13 +33,13 @@ def ask_all(
     questions: Sequence[str],
     *,
     max_new_tokens: int,
-    on_token: Callable[[int, int], None] = lambda answered, made: None,
-) -> Iterator[Asked]:
+    on_token: Callable[[int], None] = lambda done: None,
+) -> Iterator[list[Asked]]:
     """Ask every question by itself; answers come in order, a batch at a time.
 
     Args:
         box: an opened box that predicts the next token. questions: what is asked, without any template.
-        max_new_tokens: of one answer. on_token: told how many are answered, and how many tokens the batch has so far.
+        max_new_tokens: of one answer. on_token: told how many tokens are done, of ``max_new_tokens`` a question.
 
     Raises:
         GenerateError: ``no_next_token``, ``prompt_empty``, or ``prompt_too_long`` where question and answer do not fit.
@@ -59,17 +59,14 @@ def ask_all(
         for made, chosen in enumerate(stream_batch(box, batch, max_new_tokens=max_new_tokens, stop_ids=ends), start=1):
             for row, token_id in chosen.items():
                 new[row].append(token_id)
-            on_token(first, made)
-        for at, ids in enumerate(new):
-            ended = bool(ids) and ids[-1] in ends
-            data = b"".join(box.tokenizer.token_bytes(one) for one in (ids[:-1] if ended else ids))
-            yield Asked(
-                sent=sent[first + at],
-                text=as_text(data).strip(),
-                tokens_in=len(batch[at]),
-                tokens_out=len(ids),
-                ended=ended,
-            )
+            on_token(first * max_new_tokens + made * len(batch))
+        yield [_read(box, sent[first + at], batch[at], ids, ends) for at, ids in enumerate(new)]
+
+
+def _read(box: Assembled, sent: str, prompt: Sequence[int], ids: Sequence[int], ends: Collection[int]) -> Asked:
+    ended = bool(ids) and ids[-1] in ends
+    data = b"".join(box.tokenizer.token_bytes(one) for one in (ids[:-1] if ended else ids))
+    return Asked(sent=sent, text=as_text(data).strip(), tokens_in=len(prompt), tokens_out=len(ids), ended=ended)
 
 
 def write_out(question: str, template: ChatTemplate | None) -> str:

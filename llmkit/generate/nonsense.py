@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llmkit.generate.answer_score import holds, plain
-from llmkit.generate.asking import BATCH, ask_all
+from llmkit.generate.asking import ask_all
 from llmkit.jobs import Report
 from llmkit.reference import open_box
 
@@ -125,22 +125,20 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     began = time.perf_counter()
     report(0, total, "writing")
 
-    def on_token(answered: int, made: int) -> None:
-        report(answered * limit + made * min(BATCH, len(asked) - answered), total, "writing")
-
-    for answer in ask_all(box, questions, max_new_tokens=limit, on_token=on_token):
-        way, number, fact = asked[len(rows)]
-        rows.append(
-            {
-                "number": number,
-                "way": way,
-                "question": fact.question,
-                "asked": questions[len(rows)],
-                "answers": list(fact.answers),
-                "text": answer.text,
-                "outcome": judge(answer.text, fact),
-                "ended": answer.ended,
-            }
-        )
+    for batch in ask_all(box, questions, max_new_tokens=limit, on_token=lambda done: report(done, total, "writing")):
+        for answer in batch:
+            way, number, fact = asked[len(rows)]
+            rows.append(
+                {
+                    "number": number,
+                    "way": way,
+                    "question": fact.question,
+                    "asked": questions[len(rows)],
+                    "answers": list(fact.answers),
+                    "text": answer.text,
+                    "outcome": judge(answer.text, fact),
+                    "ended": answer.ended,
+                }
+            )
         report(len(rows) * limit, total, "writing", {"rows": rows})
     return {"rows": rows, "seconds": time.perf_counter() - began}

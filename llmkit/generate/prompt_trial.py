@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmkit.generate.answer_score import judge
-from llmkit.generate.asking import BATCH, ask_all
+from llmkit.generate.asking import ask_all
 from llmkit.generate.few_shot import wilson
 from llmkit.generate.prompt_variables import fill
 from llmkit.jobs import Report
@@ -38,25 +38,22 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     began = time.perf_counter()
     report(0, total, "writing")
 
-    def on_token(answered: int, made: int) -> None:
-        batch = min(len(questions) - answered, BATCH)
-        report(answered * limit + made * batch, total, "writing")
-
-    for answer in ask_all(box, questions, max_new_tokens=limit, on_token=on_token):
-        row = settings["rows"][len(rows)]
-        reading = judge(answer.text, row["expected"], settings["score"], labels=settings["labels"])
-        rows.append(
-            {
-                "question": questions[len(rows)],
-                "text": answer.text,
-                "read": reading.read,
-                "right": reading.right,
-                "expected": row["expected"],
-                "tokens_in": answer.tokens_in,
-                "tokens_out": answer.tokens_out,
-                "ended": answer.ended,
-            }
-        )
+    for batch in ask_all(box, questions, max_new_tokens=limit, on_token=lambda done: report(done, total, "writing")):
+        for answer in batch:
+            row = settings["rows"][len(rows)]
+            reading = judge(answer.text, row["expected"], settings["score"], labels=settings["labels"])
+            rows.append(
+                {
+                    "question": questions[len(rows)],
+                    "text": answer.text,
+                    "read": reading.read,
+                    "right": reading.right,
+                    "expected": row["expected"],
+                    "tokens_in": answer.tokens_in,
+                    "tokens_out": answer.tokens_out,
+                    "ended": answer.ended,
+                }
+            )
         report(len(rows) * limit, total, "writing", {"rows": rows})
     right = sum(row["right"] for row in rows)
     low, high = wilson(right, len(rows))

@@ -12,7 +12,7 @@ from llmkit.write.find import Span, find, fold, is_han, is_letter
 Kind = Literal["written", "length", "must", "must_not", "language", "structure", "repeats", "closed"]
 
 LANGUAGE_SHARE = {"en": 0.9, "zh-TW": 0.5}
-"""Share of the letters that have to be of the language's script. Chinese texts name foreign things in Latin letters."""
+"""Share of the words that have to be of the language's script. Chinese texts name foreign things in Latin letters."""
 
 LIST_POINTS = 2
 REPEAT_LENGTH = 3
@@ -110,9 +110,9 @@ def _check(text: str, brief: Brief) -> Iterator[Demand]:
 
 def _language(text: str, brief: Brief) -> Demand:
     """By script alone: Chinese characters without simplified ones, or Latin letters."""
-    letters = [char for char in text if char.isalpha()]
-    own = sum(map(is_han, letters)) if brief.lang == "zh-TW" else sum(_is_latin(char) for char in letters)
-    share = own / len(letters) if letters else 0.0
+    first = [text[start] for start, end in words(text) if any(map(str.isalpha, text[start:end]))]
+    own = sum(map(is_han if brief.lang == "zh-TW" else _is_latin, first))
+    share = own / len(first) if first else 0.0
     wrong = simplified(text) if brief.lang == "zh-TW" else ()
     return Demand(
         kind="language",
