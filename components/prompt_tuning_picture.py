@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 _OUTCOMES = (("right", "#1a936f", ""), ("made_up", ACCENT, "x"), ("unknown", QUIET, "/"))
 """Outcome, colour and pattern: none is told by its colour alone."""
 
-_SIGNS = {"right": "✓", "made_up": "🚫", "unknown": "?"}
+_SIGNS = {"right": "✓", "made_up": "", "unknown": "?"}
+"""The sign of nonsense is drawn by the style sheet: a barred circle, which not every font has."""
 
 
 def difference(found: Sequence[Change], say: Words) -> str:
     """Return what changed as HTML: what is gone struck out behind a minus, what is new underlined behind a plus."""
     made = ""
     for one in found:
-        html = readable(one.text.encode(errors="replace"))
+        text = one.text if one.kind == "same" else one.text.replace("\n", "⏎\n")  # a line end that changed is seen
+        html = readable(text.encode(errors="replace"))
         if one.kind == "same":
             made += html
         else:
