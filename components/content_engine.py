@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -12,12 +12,13 @@ import streamlit as st
 from components import engine
 from components import generate_engine as generating
 from components.generate_engine import Asked, Task, Told
+from components.generate_sections import Run
 from llmkit import shelf
 from llmkit.write import Brief, Demand, check, lines
 from llmkit.write.brief import FIELD_LIMIT, KINDS, LANGS, STRUCTURES, TONES, split_words
 
 if TYPE_CHECKING:
-    from llmkit.generate.live import Live, Written
+    from llmkit.generate.live import Written
 
 LENGTHS = (5, 150)
 """Words that can be asked for, least and most."""
@@ -44,43 +45,13 @@ class DraftError(ValueError):
     """The check's answer needs a box that writes.
 
     Args:
-        code: ``draft_no_writer``. values: the box.
+        code: ``draft_no_writer``, ``draft_not_written``. values: the box.
     """
 
     def __init__(self, code: str, **values: object) -> None:
         super().__init__(code)
         self.code = code
         self.values = values
-
-
-@dataclass(kw_only=True)
-class Draft:
-    """A draft while it is written, or as it was found.
-
-    Args:
-        asked: what was asked for. live: the writing; None where it was found. told: what was found.
-    """
-
-    asked: Asked
-    live: Live | None
-    told: Told | None
-
-    def read(self) -> Written:
-        """Return how far it is."""
-        if self.live is not None:
-            return self.live.read()
-        if self.told is None:
-            raise ValueError("a draft that neither is written nor was found")
-        return self.told.written
-
-    @property
-    def writing(self) -> bool:
-        return self.read().state == "writing"
-
-    def stop(self) -> None:
-        """Write no further."""
-        if self.live is not None:
-            self.live.stop()
 
 
 def usual(lang: str, topic: str, must: str, must_not: str) -> Brief:
@@ -161,15 +132,25 @@ def asked(task: Task, brief: Brief, temperature: float, seed: int) -> Asked:
     return generating.asked(task, sampling, length_of(task, brief))
 
 
-def write(asked: Asked) -> Draft:
+def write(asked: Asked) -> Run:
     """Return a draft: found where the app remembers it, else begun."""
     made = generating.write(asked)
-    if isinstance(made, Told):
-        return Draft(asked=asked, live=None, told=made)
-    return Draft(asked=asked, live=made, told=None)
+    told = made if isinstance(made, Told) else None
+    return Run(asked=asked, live=None if isinstance(made, Told) else made, told=told)
 
 
-def text_of(draft: Draft) -> str:
+def is_writing(draft: Run) -> bool:
+    """Return whether more of a draft may come."""
+    return draft.read().state == "writing"
+
+
+def stop(draft: Run) -> None:
+    """Let a draft go no further."""
+    if draft.live is not None:
+        draft.live.stop()
+
+
+def text_of(task: Task, written: Written) -> str:
     """Return what is written so far; bytes that are no character are named as bytes.
 
     Raises:
@@ -177,29 +158,34 @@ def text_of(draft: Draft) -> str:
     """
     from llmkit.generate.reasoning import as_text
 
-    written, task = draft.read(), draft.asked.task
     if written.error is not None:
         raise written.error
     ids = tuple(step.token_id for step in written.steps)
     return as_text(b"".join(generating.bytes_of(task.box_id, ids))).strip()
 
 
-def compare(box_id: str, brief: Brief) -> tuple[tuple[str, tuple[Demand, ...]], tuple[str, tuple[Demand, ...]]]:
-    """Write the first line of the brief alone and the whole brief, both greedily; return each text and its check.
+def compared(box_id: str, brief: Brief) -> tuple[Asked, Asked]:
+    """Return the keys of what the check compares: the first line of the brief alone, and the whole brief, greedily."""
+    whole = lines(brief)
+    prompts = (whole[0].text, "\n".join(line.text for line in whole))
+    first, second = (asked(task(box_id, one), brief, 0.0, 0) for one in prompts)
+    return first, second
+
+
+def compare(box_id: str, brief: Brief) -> tuple[tuple[Demand, ...], tuple[Demand, ...]]:
+    """Return what the text of the first line alone meets, and that of the whole brief.
 
     Raises:
-        DraftError: ``draft_no_writer``. Exception: what went wrong while they were written.
+        DraftError: ``draft_no_writer``; ``draft_not_written`` where they are not both finished.
     """
     if not writes(box_id):
         raise DraftError("draft_no_writer", box=box_id)
-    whole = lines(brief)
-    prompts = (whole[0].text, "\n".join(line.text for line in whole))
-    drafts = [write(asked(task(box_id, one), brief, 0.0, 0)) for one in prompts]
-    for draft in drafts:
-        if draft.live is not None:
-            draft.live.join()
-    texts = [text_of(draft) for draft in drafts]
-    return (texts[0], check(texts[0], brief)), (texts[1], check(texts[1], brief))
+    told = [generating.finished(one) for one in compared(box_id, brief)]
+    first, second = told
+    if first is None or second is None:
+        raise DraftError("draft_not_written")
+    texts = [text_of(one.asked.task, one.written) for one in (first, second)]
+    return check(texts[0], brief), check(texts[1], brief)
 
 
 @engine.remembered(max_entries=64)

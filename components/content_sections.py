@@ -14,10 +14,10 @@ from components import content_picture as picture
 from components import prompts_engine
 from components.badge import Badge
 from components.classify_engine import languages
-from components.content_engine import Draft
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.generate_engine import Asked, Task
+from components.generate_sections import Run
 from components.source import draw_source
 from components.theme import own_style
 from llmkit.write import Brief, Demand, check, lines
@@ -25,7 +25,7 @@ from llmkit.write.brief import FIELD_LIMIT, KINDS, LANGS, STRUCTURES, TONES, spl
 
 TICK_S = 0.3
 COLUMNS = (2, 3, 4)
-_DRAFTS = "_content_drafts"
+_DRAFTS, _UNSEEN = "_content_drafts", "_content_unseen"
 _SEED = "content_seed"
 _SEEDS = 2**31 - 1
 
@@ -182,8 +182,8 @@ def draw_drafts(page: Page, task: Task, brief: Brief) -> None:
             persist_state="session",
         )
         asked.append(found.asked(task, brief, temperature, int(seed)))
-    drafts = _settle(asked, start=start)
-    page.count("part.draft", len(drafts) or None or 0)
+    drafts = _settle(asked, found.compared(page.bench.box_id, brief), start=start)
+    page.count("part.draft", len(drafts))
     if not drafts:
         draw_note(page.say("content.ready", n=len(columns), tokens=asked[0].length))
         return
@@ -196,25 +196,28 @@ def _next_seed() -> None:
     st.session_state[_SEED] = (int(st.session_state.get(_SEED) or 0) + 1) % _SEEDS
 
 
-def _settle(asked: Sequence[Asked], *, start: bool) -> list[Draft]:
-    """Return the drafts that are shown: those that the learner has had written, or what the app remembers.
+def _settle(asked: Sequence[Asked], compared: Sequence[Asked], *, start: bool) -> list[Run]:
+    """Return the drafts that are shown: those that the learner has had written.
 
-    Drafts of another box or brief are stopped and go; those at other settings stay until the learner starts anew.
+    Drafts of another box or brief are stopped and go; those at other settings stay until the learner starts anew. What
+    the check compares is written along with them, and not shown.
     """
-    drafts: list[Draft] = st.session_state.setdefault(_DRAFTS, [])
+    drafts: list[Run] = st.session_state.setdefault(_DRAFTS, [])
+    unseen: list[Run] = st.session_state.setdefault(_UNSEEN, [])
     old = bool(drafts) and drafts[0].asked.task != asked[0].task
     if start or old:
-        for draft in drafts:
-            draft.stop()
+        _stop_all()
         drafts.clear()
+        unseen.clear()
     if start:
         drafts.extend(map(found.write, asked))
+        unseen.extend(found.write(one) for one in compared if one not in asked)
     return drafts
 
 
-def _watch(page: Page, drafts: Sequence[Draft], brief: Brief) -> None:
+def _watch(page: Page, drafts: Sequence[Run], brief: Brief) -> None:
     """Draw the drafts: again and again while one is being written, then once, with what can be done with them."""
-    if not any(draft.writing for draft in drafts):
+    if not any(found.is_writing(draft) for draft in drafts):
         _draw_finished(page, drafts, brief)
         return
 
@@ -226,20 +229,20 @@ def _watch(page: Page, drafts: Sequence[Draft], brief: Brief) -> None:
             for draft, column in zip(drafts, st.columns(len(drafts)), strict=True):
                 with column:
                     _draw_card(page, draft, brief)
-            if not any(draft.writing for draft in drafts):
+            if not any(found.is_writing(draft) for draft in drafts):
                 st.rerun()
 
     watch()
 
 
 def _stop_all() -> None:
-    for draft in st.session_state.get(_DRAFTS, []):
-        draft.stop()
+    for draft in (*st.session_state.get(_DRAFTS, ()), *st.session_state.get(_UNSEEN, ())):
+        found.stop(draft)
 
 
-def _draw_finished(page: Page, drafts: Sequence[Draft], brief: Brief) -> None:
+def _draw_finished(page: Page, drafts: Sequence[Run], brief: Brief) -> None:
     """Draw finished drafts with their numbers, each with a button that keeps it."""
-    judged = [(text := found.text_of(draft), check(text, brief)) for draft in drafts]
+    judged = [(text := found.text_of(draft.asked.task, draft.read()), check(text, brief)) for draft in drafts]
     rows = [
         {"draft": at, "temperature": draft.asked.sampling.temperature, "demand": one.kind, "word": one.word}
         | {"met": one.met, "found": one.found}
@@ -250,7 +253,7 @@ def _draw_finished(page: Page, drafts: Sequence[Draft], brief: Brief) -> None:
         page.say("content.draft.alt", n=at, met=sum(one.met for one in demands), all=len(demands))
         for at, (_, demands) in enumerate(judged, start=1)
     )
-    badge = Badge.cached() if all(draft.live is None for draft in drafts) else Badge.live()
+    badge = Badge.cached() if all(draft.cached for draft in drafts) else Badge.live()
     with page.shown(key="drafts", badge=badge, alt=listed, data=pd.DataFrame(rows)):
         for at, (draft, column) in enumerate(zip(drafts, st.columns(len(drafts)), strict=True)):
             with column:
@@ -270,20 +273,21 @@ def _draw_finished(page: Page, drafts: Sequence[Draft], brief: Brief) -> None:
         st.rerun()  # the editor stands outside this section
 
 
-def _draw_card(page: Page, draft: Draft, brief: Brief) -> None:
+def _draw_card(page: Page, draft: Run, brief: Brief) -> None:
     """Draw one draft as far as it is; only what has ended is judged as a whole."""
-    written, text = draft.read(), found.text_of(draft)
+    written = draft.read()
+    text = found.text_of(draft.asked.task, written)
     seconds = written.seconds[-1] if written.seconds else 0.0
     foot = page.say("content.foot", tokens=len(written.steps), seconds=f"{seconds:.1f}")
     if written.state == "stopped":
         foot = page.say("content.stopped", foot=foot)
     title = page.say("content.draft", temperature=f"{draft.asked.sampling.temperature:.1f}")
     shown = check(text, brief)
-    st.html(picture.card(title, text, shown, brief, page.bench.say, foot=foot, waiting=draft.writing))
+    st.html(picture.card(title, text, shown, brief, page.bench.say, foot=foot, waiting=written.state == "writing"))
 
 
 def draw_check(page: Page, brief: Brief) -> None:
-    """Ask whether the whole brief gets a better text than its first line, answered by writing both."""
+    """Ask whether the whole brief gets a better text than its first line, answered from both texts."""
     page.check(
         "brief",
         question=page.say("content.check.question", line=plain(lines(brief)[0].text)),
@@ -293,9 +297,8 @@ def draw_check(page: Page, brief: Brief) -> None:
 
 
 def _verdict(page: Page, brief: Brief) -> Verdict:
-    """Write both and count what is met."""
-    with st.spinner(page.say("content.check.writing")):
-        (_, short), (_, whole) = found.compare(page.bench.box_id, brief)
+    """Count what both texts meet."""
+    short, whole = found.compare(page.bench.box_id, brief)
     few, many = _met(short), _met(whole)
     explanation = page.say(
         "content.check.because",

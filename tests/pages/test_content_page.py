@@ -141,7 +141,7 @@ def test_drafts_are_what_the_reference_writes_and_are_checked(open_page: OpenPag
     )
     assert ids == made[0, len(task.ids) :].tolist()
     assert len(ids) == found.length_of(task, asked) or ids[-1] in task.stop_ids
-    text = found.text_of(found.Draft(asked=first.asked, live=None, told=first))
+    text = found.text_of(task, first.written)
     demands = check(text, asked)
     card = html_of(app, "ct-card")[0]
     assert f"<strong>{sum(one.met for one in demands)}/{len(demands)}</strong>" in card
@@ -275,20 +275,28 @@ def test_markup_of_the_learner_and_of_the_box_stays_text(open_page: OpenPage, tm
 
 
 @LANGS
-def test_the_check_counts_what_both_prompts_get(open_page: OpenPage, lang: str) -> None:
+def test_the_check_needs_drafts_and_counts_what_both_prompts_get(open_page: OpenPage, lang: str) -> None:
+    say = words(lang)
     app = open_page("content", lang=lang, box=BOX, sentence=SENTENCE)
     app.radio(key="guess_content_brief").set_value("brief").run()
     press(app, "run_content_brief")
-    assert not app.exception
-    (_, short), (_, whole) = found.compare(BOX, usual(lang))
-    few, many = sum(one.met for one in short), sum(one.met for one in whole)
+    assert [error.value for error in app.error] == [say("common.error.draft_not_written")]
+    until_written(press(app, "content_start"))
+    asked, counts = usual(lang), []
+    for one in found.compared(BOX, asked):
+        deadline = time.monotonic() + 60
+        while (told := generating.finished(one)) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert told is not None
+        counts.append(sum(demand.met for demand in check(found.text_of(one.task, told.written), asked)))
+    assert found.compared(BOX, asked)[0].task.text == f"{lines(asked)[0].text}\n"
+    press(app, "run_content_brief")
+    assert not app.error
+    few, many = counts
     right = "same" if few == many else "brief" if many > few else "line"
     said = "".join(element.value for element in (*app.success, *app.info))
-    assert (words(lang)("common.check.right", answer=words(lang)(f"content.check.{right}")) in said) == (
-        right == "brief"
-    )
-    assert f"{few}" in said
-    assert f"{many}" in said
+    assert (say("common.check.right", answer=say(f"content.check.{right}")) in said) == (right == "brief")
+    assert say("content.check.because", line=few, brief=many, all="@", missed="@").split("@")[0] in said
 
 
 def test_the_address_is_short_where_the_brief_is_usual(open_page: OpenPage) -> None:
