@@ -36,14 +36,16 @@ def draw_brief(page: Page) -> Brief | None:
     st.html(own_style("content"))
     topic = found.topic_of(bench.sentence)
     first = found.usual(bench.lang, topic, say("content.must.usual"), say("content.must_not.usual"))
-    state: dict[str, Any] = st.session_state.setdefault("_content_given", {})
-    given: Brief = state.setdefault("brief", found.from_address(first))
+    state: dict[str, tuple[Brief, bool]] = st.session_state.setdefault("_content_given", {})
+    if bench.lang not in state:  # once: a field whose usual value changes would be a new, empty one
+        opened = found.from_address(first)
+        state[bench.lang] = (opened, opened.topic != first.topic)
+    given, own_topic = state[bench.lang]
     form, shown = st.columns([1.2, 1], gap="large")
     with form:
-        asked = _draw_form(page, given, first)
+        asked = _draw_form(page, given, first, own=given.topic if own_topic else "")
     with shown, page.guard():
         brief = Brief(**asked)
-        state["brief"] = brief
         found.keep_address(brief, first)
         _draw_prompt(page, brief)
         if brief != first:
@@ -52,8 +54,8 @@ def draw_brief(page: Page) -> Brief | None:
     return None
 
 
-def _draw_form(page: Page, given: Brief, first: Brief) -> dict[str, Any]:
-    """Draw the fields; return what they hold."""
+def _draw_form(page: Page, given: Brief, first: Brief, *, own: str) -> dict[str, Any]:
+    """Draw the fields as `given` at first, with the learner's own topic; return what they hold."""
     say, lang = page.say, page.bench.lang
 
     def choose(name: str, options: Sequence[str]) -> str:
@@ -74,7 +76,6 @@ def _draw_form(page: Page, given: Brief, first: Brief) -> dict[str, Any]:
         )
         return typed or ""
 
-    own = "" if given.topic == first.topic else given.topic
     topic = line("topic", own, placeholder=first.topic, max_chars=FIELD_LIMIT)
     kind = choose("kind", KINDS)
     audience = line("audience", given.audience, max_chars=FIELD_LIMIT)

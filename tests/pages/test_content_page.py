@@ -87,6 +87,19 @@ def test_the_prompt_follows_the_brief_and_the_link_opens_it_again(open_page: Ope
         assert line.text in seen(again)
 
 
+def test_the_topic_is_the_workbenchs_sentence_until_the_learner_has_one(open_page: OpenPage) -> None:
+    app = open_page("content", lang="en", box=BOX, sentence=SENTENCE)
+    app.text_input(key="content_must_en").set_value("tea").run()
+    app.text_area(key="sentence").set_value("A day at the sea.").run()
+    assert "about: A day at the sea." in seen(app)
+    assert "Use these words: tea." in seen(app)
+    app.text_input(key="content_topic_en").set_value("my cat").run()
+    app.text_area(key="sentence").set_value("Another day.").run()
+    assert "about: my cat" in seen(app)
+    assert "Use these words: tea." in seen(app)
+    assert not app.exception
+
+
 @pytest.mark.parametrize(
     "address",
     [
