@@ -36,9 +36,8 @@ def test_versions_are_tried_on_pasted_rows(visit, tmp_path: Path) -> None:
         expect(page.locator(".tp-diff ins").first).to_be_visible()
         page.locator(".st-key-prompt_tuning_try button").click()
         board = page.locator(".st-key-picture_prompt_tuning_board")
-        expect(board).to_be_visible(timeout=200_000)
+        expect(board.locator(".bars .point")).to_have_count(2, timeout=200_000)  # the second version follows the first
         wait_until_drawn(page)
-        expect(board.locator(".bars .point")).to_have_count(2)
         expect(page.locator(".kit .do li").nth(2)).to_have_class("done")
         wide = page.evaluate("(at => at.scrollWidth - at.clientWidth)(document.querySelector('[data-testid=stMain]'))")
         assert wide <= 0
