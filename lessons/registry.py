@@ -401,6 +401,21 @@ STEPS = (
         do=("do.say", "do.why", "do.branch", "do.fall"),
     ),
     Step(
+        number="4-2",
+        slug="content",
+        script="pages/use/content.py",
+        chapter="use",
+        pictogram="write",
+        minutes=20,
+        parts=(
+            Part(key="part.line", number="420-01"),
+            Part(key="part.demand", number="420-02"),
+            Part(key="part.draft", number="420-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.brief", "do.drafts", "do.keep", "do.export"),
+    ),
+    Step(
         number="4-3",
         slug="analysis",
         script="pages/use/analysis.py",
@@ -414,6 +429,21 @@ STEPS = (
         ),
         tools=("clock", "computer", "notebook"),
         do=("do.ask", "do.read", "do.compare", "do.save"),
+    ),
+    Step(
+        number="4-4",
+        slug="prompt_tuning",
+        script="pages/use/prompt_tuning.py",
+        chapter="use",
+        pictogram="sliders",
+        minutes=25,
+        parts=(
+            Part(key="part.fact", number="440-01"),
+            Part(key="part.row", number="440-02"),
+            Part(key="part.version", number="440-03"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.nonsense", "do.edit", "do.try", "do.keep"),
     ),
     Step(
         number="5-1",
