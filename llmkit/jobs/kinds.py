@@ -31,6 +31,9 @@ KINDS: dict[str, str] = {
     "load_test": "llmkit.serve.load:run",
     "pretrain": "llmkit.tune.pretrain_job:run",
     "prompt_pair": "llmkit.generate.prompt_pair:run",
+    "prune_cost": "llmkit.compress.prune_cost:run",
+    "prune_curve": "llmkit.compress.prune_curve:run",
+    "prune_recover": "llmkit.compress.prune_recover:run",
     "reasoning": "llmkit.generate.reasoning:run",
     "shelve_form": "llmkit.compress.shelve_job:run",
 }

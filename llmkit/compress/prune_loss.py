@@ -1,0 +1,142 @@
+"""What a pruned machine is measured by: a loss in nats that falls where it is good, for boxes that write and that read.
+
+A box that writes is asked for the next token. An encoder has no such head: it is asked which whole text a beginning
+belongs to, among a few, by the cosine of its sentence vectors; that is the kind of task it was trained for, and its
+gradient is not zero where the box is unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from llmkit import shelf
+from llmkit.compress.held_out import TEXTS, languages_of, windows
+from llmkit.parts import Tap, Transformer, untouched
+from llmkit.reference import Assembled
+from llmkit.tune.adapter_train import next_token_loss
+from llmkit.tune.corpus import is_held_out
+
+TOKENS = 64
+"""Of a text that is read, at most."""
+
+SHORTEST = 20
+"""Tokens that an encoder's text must have at least, so that its beginning says what it is about."""
+
+PAIRS = 16
+"""Beginnings and texts that are told apart at once."""
+
+TEMPERATURE = 0.05
+"""What cosines are divided by; sentence-transformers' ``MultipleNegativesRankingLoss`` multiplies by 20."""
+
+Rows = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """What is read.
+
+    Args:
+        rows: tokens of each text. Of an encoder: a beginning and its whole text, in turns.
+        words: the whole texts themselves, one a pair; empty for a box that writes.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    words: tuple[str, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether rows are an encoder's pairs."""
+        return bool(self.words)
+
+    @property
+    def tokens(self) -> int:
+        """How many are read."""
+        return sum(map(len, self.rows))
+
+    def batches(self, size: int) -> Iterator[Rows]:
+        """So many rows at a time; pairs always ``PAIRS`` together, because they are told apart from one another."""
+        step = 2 * PAIRS if self.paired else size
+        for at in range(0, len(self.rows), step):
+            yield self.rows[at : at + step]
+
+
+def texts_for(box: Assembled, *, held_out: bool, count: int) -> Texts:
+    """Texts of the data boxes in the box's languages: those that training here holds out, or none of them.
+
+    Args:
+        count: of windows for a box that writes, of pairs for an encoder (whole batches of ``PAIRS``, at least one).
+
+    Raises:
+        ShelfError: ``box_missing``, the data box is not here.
+    """
+    if box.config.causal and box.model.unembedding is not None:
+        length = min(TOKENS, box.config.max_seq_len)
+        found = windows(box.box_id, box.folder, tokens=length, count=count, held_out=held_out)
+        return Texts(rows=tuple(map(tuple, found.tolist())))
+    rows: list[tuple[int, ...]] = []
+    words: list[str] = []
+    wanted = max(count // PAIRS, 1) * PAIRS
+    put, cut = box.tokenizer, min(TOKENS, box.config.max_seq_len - 2)
+    for language in languages_of(box.box_id):
+        for row in shelf.open_data(TEXTS[language]).rows:
+            ids = tuple(put.encode(row.text, specials=False).ids[:cut])
+            if len(words) < wanted and len(ids) >= min(SHORTEST, cut) and is_held_out(row.text) == held_out:
+                rows += [(*put.before, *ids[: len(ids) // 2], *put.after), (*put.before, *ids, *put.after)]
+                words.append(row.text)
+    return Texts(rows=tuple(rows), words=tuple(words))
+
+
+def loss_of(model: Transformer, rows: Rows, *, paired: bool, tap: Tap = untouched) -> Tensor:
+    """The loss of one batch in nats, with its gradient: next tokens, or which text a beginning belongs to.
+
+    Args:
+        paired: whether rows are an encoder's pairs. tap: sees every value on its way.
+
+    Source: van den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding", equation 4, both
+    ways as in CLIP.
+    """
+    if not paired:
+        read = model if tap is untouched else cast(nn.Module, partial(model, tap=tap))
+        return next_token_loss(read, rows, model.embedding.weight.device)
+    units = vectors(model, rows, tap=tap)
+    alike = units[0::2] @ units[1::2].T / TEMPERATURE  # [pairs, pairs]
+    own = torch.arange(len(alike), device=alike.device)
+    both = nn.functional.cross_entropy(alike, own) + nn.functional.cross_entropy(alike.T, own)
+    return both / 2
+
+
+def vectors(model: Transformer, rows: Rows, *, tap: Tap = untouched) -> Tensor:
+    """Sentence vectors of length 1, [B, d_model]: the mean of the final states; matches ``trace.sentence_vectors``."""
+    device, longest = model.embedding.weight.device, max(map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    real = torch.zeros(len(rows), longest)
+    for at, row in enumerate(rows):
+        ids[at, : len(row)] = torch.tensor(list(row))
+        real[at, : len(row)] = 1
+    ids, real = ids.to(device), real.to(device)
+    states = model.with_parts(unembedding=None)(ids, attention_mask=real.int(), tap=tap)
+    share = real[..., None].to(states.dtype)
+    return nn.functional.normalize((states * share).sum(1) / share.sum(1), dim=-1)
+
+
+@torch.no_grad()
+def mean_loss(model: Transformer, texts: Texts) -> float:
+    """Over all texts, in nats."""
+    total, weight = 0.0, 0
+    for rows in texts.batches(8):
+        count = len(rows) if texts.paired else sum(len(row) - 1 for row in rows)
+        total += float(loss_of(model, rows, paired=texts.paired)) * count
+        weight += count
+    return total / weight
+
+
+@torch.no_grad()
+def all_vectors(model: Transformer, texts: Texts) -> Tensor:
+    """Sentence vectors of all texts, [rows, d_model]."""
+    return torch.cat([vectors(model, rows) for rows in texts.batches(32)])
