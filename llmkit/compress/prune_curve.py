@@ -10,7 +10,7 @@ import numpy as np
 
 from llmkit import shelf
 from llmkit.compress.prune_ladder import Ladder, make_ladder, pruned, zeros_share
-from llmkit.compress.prune_loss import Texts, all_vectors, mean_loss, texts_for
+from llmkit.compress.prune_loss import Measure, Texts, all_vectors, texts_for
 from llmkit.compress.prune_order import ORDERS, SINGLE, Kind, Order, scores
 from llmkit.generate.decode import continue_ids
 from llmkit.parts import Transformer
@@ -34,6 +34,7 @@ CORNER = (64, 192)
 """Of each matrix, the rows and columns whose steps are kept for the picture."""
 
 GONE = "gone.npz"
+TOLERANCE = 0.1
 
 
 def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -44,8 +45,8 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             with (an encoder looks for the held-out text that is nearest to it).
 
     Returns:
-        ``shares`` of the steps; ``points`` by order, one a step (``loss`` in nats, ``perplexity`` or ``cosine`` with
-        the unpruned box's sentence vectors, ``text``, ``parameters``, ``zeros`` share in the layers' matrices);
+        ``shares`` of the steps; ``points`` by order, one a step (``loss`` as of ``prune_loss.Measure``,
+        ``perplexity`` of a box that writes, ``text``, ``parameters``, ``zeros`` share in the layers' matrices);
         ``paired``, ``tokens`` read. In ``gone.npz``, by ``order/name``: the step at which each weight of a matrix's
         corner goes, or each head, neuron, layer.
 
@@ -112,16 +113,15 @@ class Gauge:
         inside = put.encode(prompt, specials=False).ids[: max(limit - NEW_TOKENS - 2, 1)]
         self.prompt = (*put.before, *inside, *put.after) if self.held_out.paired else (*put.before, *inside)
         self.specials = [token.token_id for token in put.added if token.special]
-        self.before = all_vectors(box.model, self.held_out) if self.held_out.paired else None
+        self.measure = Measure(box.model, self.held_out)
 
     def point(self, machine: Transformer) -> dict[str, Any]:
         """What one machine makes of the texts."""
-        loss = mean_loss(machine, self.held_out)
         found = all_vectors(machine, self.held_out) if self.held_out.paired else None
+        loss = self.measure.loss(machine, found)
         return {
             "loss": loss,
             "perplexity": None if self.held_out.paired else math.exp(min(loss, 700.0)),
-            "cosine": None if found is None else float((found * self.before).sum(-1).mean()),
             "text": self.write(machine) if found is None else self.nearest(machine, found),
             "parameters": sum(weight.numel() for weight in machine.parameters()),
             "zeros": zeros_share(machine),
@@ -151,13 +151,12 @@ def nearest_step(shares: Sequence[float], wanted: float) -> int:
     return min(range(len(shares)), key=lambda step: abs(shares[step] - wanted))
 
 
-def holds_until(losses: Sequence[float], *, tolerance: float = 0.1) -> int:
-    """The last step up to which the loss has stayed within a tolerance of the first at every step.
+def holds_until(losses: Sequence[float], *, paired: bool = False) -> int:
+    """The last step up to which every loss is within a tenth of the first; an encoder's distance within 0.1.
 
     >>> holds_until([4.0, 4.2, 4.39, 4.5, 4.1])
     2
     """
-    bad = [step for step, loss in enumerate(losses) if not loss <= losses[0] * (1 + tolerance)]
+    limit = losses[0] + TOLERANCE if paired else losses[0] * (1 + TOLERANCE)
+    bad = [step for step, loss in enumerate(losses) if not loss <= limit]
     return (bad[0] if bad else len(losses)) - 1
-
-

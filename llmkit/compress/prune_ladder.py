@@ -87,7 +87,9 @@ def unit_counts(kind: Kind, config: TransformerConfig) -> tuple[int, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def pruned(model: Transformer, config: TransformerConfig, ladder: Ladder, step: int) -> tuple[Transformer, TransformerConfig]:
+def pruned(
+    model: Transformer, config: TransformerConfig, ladder: Ladder, step: int
+) -> tuple[Transformer, TransformerConfig]:
     """The machine at a step, and its parts list; the one given stays as it is.
 
     Single weights become zero and keep their place; heads, neurons and layers are really taken out.
@@ -100,9 +102,7 @@ def pruned(model: Transformer, config: TransformerConfig, ladder: Ladder, step: 
     layers = _numbers(keep[:, 0]) if ladder.kind == "layers" else every
     heads = [_numbers(row) for row in keep] if ladder.kind == "heads" else [tuple(range(config.n_heads))] * len(every)
     neurons = [_numbers(row) for row in keep] if ladder.kind == "neurons" else [tuple(range(config.d_mlp))] * len(every)
-    kept = Keep(
-        layers=layers, heads=tuple(heads[at] for at in layers), neurons=tuple(neurons[at] for at in layers)
-    )
+    kept = Keep(layers=layers, heads=tuple(heads[at] for at in layers), neurons=tuple(neurons[at] for at in layers))
     return smaller(model, config, kept)
 
 

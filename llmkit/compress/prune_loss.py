@@ -1,8 +1,9 @@
-"""What a pruned machine is measured by: a loss in nats that falls where it is good, for boxes that write and that read.
+"""What a pruned machine is measured by, for boxes that write and for encoders: the lower, the better.
 
-A box that writes is asked for the next token. An encoder has no such head: it is asked which whole text a beginning
-belongs to, among a few, by the cosine of its sentence vectors; that is the kind of task it was trained for, and its
-gradient is not zero where the box is unchanged.
+A box that writes is asked for the next token: the mean loss in nats. An encoder has no such head, so its sentence
+vectors are laid beside the unpruned box's: the distance is 1 less their cosine, 0 where nothing has changed. That has
+no slope at 0; so slopes are taken of another loss, the kind that sentence encoders are trained with: which whole text
+a beginning belongs to, among a few.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from llmkit import shelf
 from llmkit.compress.held_out import TEXTS, languages_of, windows
 from llmkit.parts import Tap, Transformer, untouched
 from llmkit.reference import Assembled
-from llmkit.tune.adapter_train import next_token_loss
+from llmkit.tune.adapter_train import held_out_loss, next_token_loss
 from llmkit.tune.corpus import is_held_out
 
 TOKENS = 64
@@ -93,7 +94,7 @@ def texts_for(box: Assembled, *, held_out: bool, count: int) -> Texts:
 
 
 def loss_of(model: Transformer, rows: Rows, *, paired: bool, tap: Tap = untouched) -> Tensor:
-    """The loss of one batch in nats, with its gradient: next tokens, or which text a beginning belongs to.
+    """What slopes are taken of, one batch in nats: next tokens, or which text a beginning belongs to.
 
     Args:
         paired: whether rows are an encoder's pairs. tap: sees every value on its way.
@@ -125,15 +126,28 @@ def vectors(model: Transformer, rows: Rows, *, tap: Tap = untouched) -> Tensor:
     return nn.functional.normalize((states * share).sum(1) / share.sum(1), dim=-1)
 
 
-@torch.no_grad()
-def mean_loss(model: Transformer, texts: Texts) -> float:
-    """Over all texts, in nats."""
-    total, weight = 0.0, 0
-    for rows in texts.batches(8):
-        count = len(rows) if texts.paired else sum(len(row) - 1 for row in rows)
-        total += float(loss_of(model, rows, paired=texts.paired)) * count
-        weight += count
-    return total / weight
+class Measure:
+    """How much worse than a box the machines are that come of it.
+
+    Args:
+        model: of the box, as it was. texts: to measure on.
+    """
+
+    def __init__(self, model: Transformer, texts: Texts) -> None:
+        self.texts = texts
+        self.before = all_vectors(model, texts) if texts.paired else None
+
+    @torch.no_grad()
+    def loss(self, machine: Transformer, found: Tensor | None = None) -> float:
+        """Mean loss of the next token in nats, or mean distance of an encoder's sentence vectors.
+
+        Args:
+            found: the machine's own vectors, where they are known.
+        """
+        if self.before is None:
+            return held_out_loss(machine, self.texts.rows, machine.embedding.weight.device, batch=8)
+        found = all_vectors(machine, self.texts) if found is None else found
+        return 1 - float((found * self.before).sum(-1).mean())
 
 
 @torch.no_grad()

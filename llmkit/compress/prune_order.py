@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from llmkit.compress.prune import prunable
-from llmkit.compress.prune_loss import Rows, Texts, loss_of, mean_loss
+from llmkit.compress.prune_loss import Measure, Rows, Texts, loss_of
 from llmkit.parts import Transformer, TransformerConfig
 
 Kind = Literal["weights", "two_four", "heads", "neurons", "layers"]
@@ -76,7 +76,9 @@ def sizes(kind: Kind, model: Transformer, config: TransformerConfig) -> dict[str
     if kind == "layers":
         return {kind: torch.tensor([[float(sum(s.sum() for s in one.values()))] for one in squares]).sqrt()}
     if kind == "neurons":
-        rows = [sum(s.sum(1) for name, s in one.items() if name.endswith(("gate.weight", "up.weight"))) for one in squares]
+        rows = [
+            sum(s.sum(1) for name, s in one.items() if name.endswith(("gate.weight", "up.weight"))) for one in squares
+        ]
         columns = [one["feed_forward.down.weight"].sum(0) for one in squares]
         return {kind: torch.stack([r + c for r, c in zip(rows, columns, strict=True)]).sqrt()}
     owned = ("q",) if config.n_kv_heads < config.n_heads else ("q", "k", "v")  # shared keys and values stay
@@ -146,12 +148,12 @@ def gate_slopes(model: Transformer, config: TransformerConfig, rows: Rows, *, pa
 
 
 def layers_worth(model: Transformer, texts: Texts, *, tell: Tell = lambda done, total: None) -> Tensor:
-    """The loss without a layer, less the loss with it: [layers, 1]."""
-    layers = list(model.layers)
-    whole, found = mean_loss(model, texts), []
+    """The loss (an encoder: the distance) without a layer, less that with it: [layers, 1]."""
+    layers, measure = list(model.layers), Measure(model, texts)
+    whole, found = measure.loss(model), []
     for at in range(len(layers)):
         tell(at, len(layers))
-        found.append([mean_loss(model.with_parts(blocks=layers[:at] + layers[at + 1 :]), texts) - whole])
+        found.append([measure.loss(model.with_parts(blocks=layers[:at] + layers[at + 1 :])) - whole])
     return torch.tensor(found)
 
 
