@@ -20,7 +20,7 @@ _PLACES = "_moving"
 
 _MOST_DIGITS = 6
 
-Room = Literal["tokens", "embeddings", "positions", "families", "generate"]
+Room = Literal["tokens", "embeddings", "positions", "families", "generate", "prune"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def _keep(key: str, sliders: Sequence[Slider]) -> None:
 def _component(room: Room) -> Callable[..., Any]:
     """Register the pictures of one room: their script after those that all share."""
     scripts = ("attention_common.js", "moving.js", "moving_charts.js", f"moving_{room}.js")
-    own = {"tokens": ("tokens_style.css",), "generate": ("js/moving_generate.css",)}
+    own = {"tokens": ("tokens_style.css",), "generate": ("js/moving_generate.css",), "prune": ("js/moving_prune.css",)}
     styles = ("js/attention.css", "js/moving.css", *own.get(room, ()))
     return st.components.v2.component(
         f"llm_guide_moving_{room}",
@@ -125,5 +125,5 @@ def _component(room: Room) -> Callable[..., Any]:
     )
 
 
-_ROOMS: tuple[Room, ...] = ("tokens", "embeddings", "positions", "families", "generate")
+_ROOMS: tuple[Room, ...] = ("tokens", "embeddings", "positions", "families", "generate", "prune")
 _COMPONENTS = {room: _component(room) for room in _ROOMS}

@@ -34,7 +34,7 @@ COUNTS: Mapping[ReferenceKind, Mapping[str, str]] = {
 
 CARD = """# {name}
 
-{box}, pruned: {share:.0%} of its {what}, {order} first; then trained again for {steps} steps on texts of its data boxes.
+{box}, pruned: {share:.0%} of its {what}, {order} first; then trained again for {steps} steps.
 On held-out texts the loss was {original:.3f}; pruned {before:.3f}; trained again {after:.3f}.
 
 {box} 剪枝：剪掉 {share:.0%} 的 {what}（順序：{order}），再訓練 {steps} 步。

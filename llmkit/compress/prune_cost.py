@@ -44,7 +44,7 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Returns:
         ``sizes``: for each of ``SHARES`` the bytes of the same matrices as a file (``dense``), packed (``zipped``) and
-        as CSR (``csr``), and of which ``layers``. ``products``: times in ms of one matrix, [rows, columns], times a text:
+        as CSR (``csr``), and of which ``layers``. ``products``: ms of one matrix of that ``shape``, times a text:
         ``dense``, ``csr`` and, where a GPU has the kernel, ``two_four``. ``machines``: parameters, bytes of the file
         and ms of a text for the original, one with zeros, and smaller ones. ``no_two_four``: why it was not timed.
     """
@@ -146,13 +146,13 @@ def measure_machines(box: Assembled, report: Report) -> list[dict[str, Any]]:
         machines.append((kind, ladder.shares[step], pruned(box.model, box.config, ladder, step)[0]))
     ids = torch.arange(_tokens(box), device=box.device)[None] % box.config.vocab_size
     spreads = in_turns([lambda machine=machine: machine(ids) for _, _, machine in machines], MACHINE_ROUNDS)  # type: ignore[misc]
-    rows = []
-    for (kind, share, machine), ms in zip(machines, spreads, strict=True):
+    rows: list[dict[str, Any]] = []
+    for (name, share, machine), ms in zip(machines, spreads, strict=True):
         report(3 + len(rows) / len(machines), 4, "writing")
-        tensors = {name: weight for name, weight in machine.named_parameters()}
+        tensors = dict(machine.named_parameters())
         size = file_bytes(tensors, report.folder / "machine.safetensors")
         parameters = sum(weight.numel() for weight in machine.parameters())
-        rows.append({"kind": kind, "share": share, "parameters": parameters, "bytes": size, "ms": asdict(ms)})
+        rows.append({"kind": name, "share": share, "parameters": parameters, "bytes": size, "ms": asdict(ms)})
     return rows
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from llmkit import shelf
 from llmkit.compress.prune_ladder import Ladder, make_ladder, pruned, zeros_share
-from llmkit.compress.prune_loss import Measure, Texts, all_vectors, texts_for
+from llmkit.compress.prune_loss import TOKENS, Measure, Texts, all_vectors, texts_for
 from llmkit.compress.prune_order import ORDERS, SINGLE, Kind, Order, scores
 from llmkit.generate.decode import continue_ids
 from llmkit.parts import Transformer
@@ -140,6 +142,16 @@ class Gauge:
         """The held-out text whose vector is nearest to the prompt's."""
         asked = all_vectors(machine, Texts(rows=(self.prompt or (0,),), words=("",)))[0]
         return self.held_out.words[int((found[1::2] @ asked).argmax())]
+
+
+def seconds_a_text(box: Assembled) -> float:
+    """How long a box takes here to read one text of ``TOKENS`` tokens; the first reading warms up."""
+    ids = torch.arange(min(TOKENS, box.config.max_seq_len), device=box.device)[None] % box.config.vocab_size
+    with torch.inference_mode():
+        box.model(ids)
+        began = time.perf_counter()
+        box.model(ids)
+    return time.perf_counter() - began
 
 
 def nearest_step(shares: Sequence[float], wanted: float) -> int:

@@ -59,7 +59,11 @@ def make_ladder(kind: Kind, scores: Mapping[str, Tensor], config: TransformerCon
         kept = keep_masks(scores, "two_four")
         gone = {name: torch.where(keep, NEVER, 1).to(torch.uint8) for name, keep in kept.items()}
         return Ladder(kind=kind, shares=(0.0, 0.5), gone=gone)
-    score, groups = scores[kind], 1
+    return _units_ladder(kind, scores[kind], config)
+
+
+def _units_ladder(kind: Kind, score: Tensor, config: TransformerConfig) -> Ladder:
+    groups = 1
     if kind == "heads":
         groups = config.n_kv_heads if config.n_kv_heads < config.n_heads else 1
     if kind == "layers":

@@ -41,7 +41,8 @@ def run(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Returns:
         ``original``, ``before`` and ``after``: points as of ``prune_curve``; ``losses`` of each step on the texts it
-        learned from; ``share``; ``box``: the new box's id; ``zero_heads``: whether its heads are zeros in full matrices.
+        learned from; ``share``; ``box``: the new box's id; ``zero_heads``: whether those that
+        are gone are zeros in matrices of the old size.
 
     Raises:
         BoxError, ShelfError: the box or a data box is broken, not here, or another by now; ``no_space``. FormError:
