@@ -112,7 +112,7 @@ def counts(box_id: str) -> dict[str, int]:
     }
 
 
-def matrix(box_id: str, kind: str, layer: int, name: str) -> Made[Picture]:
+def matrix(box_id: str, kind: Any, layer: int, name: str) -> Made[Picture]:
     """A corner of one matrix, and when its weights go.
 
     Raises:
@@ -121,7 +121,7 @@ def matrix(box_id: str, kind: str, layer: int, name: str) -> Made[Picture]:
     return _matrix(box_id, engine.fingerprint(box_id), kind, layer, name)
 
 
-def units(box_id: str, kind: str) -> Made[Picture]:
+def units(box_id: str, kind: Any) -> Made[Picture]:
     """All heads, neurons or layers, and when they go."""
     return _units(box_id, engine.fingerprint(box_id), kind)
 
