@@ -50,7 +50,8 @@ def test_the_cliff_is_transformers_loss_with_the_smallest_weights_gone(
                     if step:
                         weight[weight.abs() <= cut] = 0
             loss = float(model(input_ids=texts, labels=texts).loss)
-        assert told["points"]["size"][step]["loss"] == pytest.approx(loss, abs=5e-4)
+        # the box was stored as float16: weights at the threshold are equal, and which of them go is open
+        assert told["points"]["size"][step]["loss"] == pytest.approx(loss, rel=3e-3 if step else 1e-5)
     losses = {order: [point["loss"] for point in told["points"][order]] for order in ("size", "importance")}
     assert losses["size"][9] > losses["size"][5] > losses["size"][0] == losses["importance"][0]
     assert told["points"]["size"][9]["zeros"] == pytest.approx(0.9, abs=1e-3)
