@@ -34,16 +34,19 @@ def draw_kind(page: Page) -> str:
     """Ask what is to be pruned, and count what there is of it."""
     for part, number in found.counts(page.bench.box_id).items():
         page.count(f"part.{part}", number)
+    asked = st.query_params.get(_KIND)
     kind = st.segmented_control(
         page.say("prune.kind"),
         found.KINDS,
-        default=found.KINDS[0],
+        default=asked if asked in found.KINDS else found.KINDS[0],
         required=True,
         format_func=lambda one: page.say(f"prune.kind.{one}"),
         key=_KIND,
-        bind="query-params",
+        persist_state="session",
     )
     kind = str(kind or found.KINDS[0])
+    if asked != kind and (asked is not None or kind != found.KINDS[0]):
+        st.query_params[_KIND] = kind  # by its name, which is the same in every language
     draw_note(page.say(f"prune.what.{kind}"))
     return kind
 

@@ -16,8 +16,8 @@ from llmkit.compress.prune_loss import Measure, Texts, loss_of, vectors
 from llmkit.compress.prune_order import KINDS, ORDERS, Kind, gate_slopes, gates_worth, layers_worth, scores, sizes
 from llmkit.compress.prune_order import weights_worth as worth_of_weights
 from llmkit.reference import Assembled, open_box, open_folder
-from llmkit.trace.sentence import sentence_vectors
 from llmkit.trace.intervene import switch_off_heads
+from llmkit.trace.sentence import sentence_vectors
 from tests.llmkit.random_box import random_box
 
 FAMILIES = ("gpt2", "bert", "llama")
