@@ -58,7 +58,7 @@ def put_on_shelf(
     Raises:
         ShelfError: ``no_space``.
     """
-    name = name_of(box.box_id, f"pruned-{facts['what']}-{round(100 * facts['share'])}")
+    name = name_of(box.box_id, f"pruned-{facts['what']}-{round(100 * facts['share'])}-{facts['order']}")
 
     def build(folder: Path) -> None:
         write_box(box, machine, config, keep, folder)
