@@ -86,8 +86,12 @@ def texts_for(box: Assembled, *, held_out: bool, count: int) -> Texts:
     put, cut = box.tokenizer, min(TOKENS, box.config.max_seq_len - 2)
     for language in languages_of(box.box_id):
         for row in shelf.open_data(TEXTS[language]).rows:
+            if len(words) == wanted:
+                break
+            if is_held_out(row.text) != held_out:
+                continue
             ids = tuple(put.encode(row.text, specials=False).ids[:cut])
-            if len(words) < wanted and len(ids) >= min(SHORTEST, cut) and is_held_out(row.text) == held_out:
+            if len(ids) >= min(SHORTEST, cut):
                 rows += [(*put.before, *ids[: len(ids) // 2], *put.after), (*put.before, *ids, *put.after)]
                 words.append(row.text)
     return Texts(rows=tuple(rows), words=tuple(words))

@@ -82,7 +82,7 @@ def test_what_was_measured_is_drawn_and_answers_the_check(open_page: OpenPage, m
     gone = sent(app, "prune_gone_weights")
     assert gone["goneImportance"] == gone["gone"]
     assert not gone["sliders"][0]["own"]
-    assert words("en")("prune.order.mixed", n=2, all=9, share="60%", size="5.200", importance="4.000") in seen(app)
+    assert words("en")("prune.order.mixed", n=2, all=9, share="70%", size="5.400", importance="4.000") in seen(app)
     assert done(app)[1] == "done"
     app.radio(key="guess_prune_holds").set_value("high").run()
     app.button(key="run_prune_holds").click().run()
