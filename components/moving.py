@@ -126,5 +126,5 @@ def _component(room: Room) -> Callable[..., Any]:
     )
 
 
-_ROOMS: tuple[Room, ...] = ("tokens", "embeddings", "positions", "families", "generate", "lora", "papers")
+_ROOMS: tuple[Room, ...] = ("tokens", "embeddings", "positions", "families", "generate", "lora", "prune", "papers")
 _COMPONENTS = {room: _component(room) for room in _ROOMS}

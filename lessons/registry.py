@@ -326,6 +326,22 @@ STEPS = (
         do=("do.round", "do.point", "do.head", "do.bench"),
     ),
     Step(
+        number="3-2",
+        slug="prune",
+        script="pages/strengthen/prune.py",
+        chapter="strengthen",
+        pictogram="scissors",
+        minutes=30,
+        parts=(
+            Part(key="part.weight", number="320-01"),
+            Part(key="part.head", number="320-02"),
+            Part(key="part.neuron", number="320-03"),
+            Part(key="part.layer", number="320-04"),
+        ),
+        tools=("clock", "computer", "patience"),
+        do=("do.cliff", "do.order", "do.cost", "do.recover"),
+    ),
+    Step(
         number="3-3",
         slug="fast",
         script="pages/strengthen/fast.py",

@@ -32,8 +32,8 @@ def languages_of(box_id: str) -> tuple[str, ...]:
     return ("en",)
 
 
-def windows(box_id: str, folder: Path, *, tokens: int, count: int) -> Ids:
-    """Windows of held-out text, as many of each language: [count, tokens].
+def windows(box_id: str, folder: Path, *, tokens: int, count: int, held_out: bool = True) -> Ids:
+    """Windows of held-out text, as many of each language: [count, tokens]; or of all other text.
 
     Documents are the part of the data boxes that pre-training here holds out; they are laid end to end,
     ``<|endoftext|>`` between where the box has it, else an empty line.
@@ -53,7 +53,7 @@ def windows(box_id: str, folder: Path, *, tokens: int, count: int) -> Ids:
         for row in shelf.open_data(TEXTS[language]).rows:
             if len(ids) >= wanted * tokens:
                 break
-            if is_held_out(row.text):
+            if is_held_out(row.text) == held_out:
                 ids += [*tokenizer.encode(row.text, specials=False).ids, *between]
         rows.append([tuple(ids[n * tokens : (n + 1) * tokens]) for n in range(min(wanted, len(ids) // tokens))])
     return np.array([one for language in rows for one in language], dtype=np.int64).reshape(-1, tokens)
