@@ -117,10 +117,12 @@ def _enter(code: str) -> None:
 
 def _draw_stage(bench: Workbench, code: str) -> None:
     """Draw the stage with the room's link; how many are there is asked again and again where it is on."""
-    link = room_link.address(code)
+    link, on = room_link.address(code), present.is_on()
 
-    @st.fragment(run_every=workshop_desk.POLL_S if present.is_on() else None)
+    @st.fragment(run_every=workshop_desk.POLL_S if on else None)
     def stage() -> None:
+        if present.is_on() != on:
+            st.rerun()  # the whole page changes
         here = [guest for guest in workshop.guests() if guest.is_here()]
         hands = sum(guest.hand_at is not None for guest in here)
         present.lay_out(bench, link=link, picture=room_link.picture(link), here=len(here), hands=hands)
