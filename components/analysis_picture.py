@@ -94,7 +94,7 @@ def matrix(table: NDArray[np.int64], labels: Sequence[str], *, truth: str, judge
     figure = go.Figure(
         go.Heatmap(
             z=shares.astype(np.float32),
-            colorscale=[[0, "rgba(63,134,214,0)"], [1, "rgba(63,134,214,0.85)"]],
+            colorscale=[[0, "#eceae6"], [1, "#2f6fb5"]],
             zmin=0,
             zmax=1,
             text=table.astype(str),

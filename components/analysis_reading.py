@@ -35,15 +35,18 @@ def draw_reading(page: Page, kept: Work) -> tuple[dict[str, Any], Added] | None:
         column = st.selectbox(
             say("analysis.read.column"), names, format_func=short, key=f"analysis_column_{kept.table}", width=220
         )
+        asked = st.query_params.get("way")
         way = st.segmented_control(
             say("analysis.read.way"),
             WAYS,
-            default="classify",
+            default=asked if asked in WAYS else WAYS[0],
             format_func=lambda one: say(f"analysis.way.{one}"),
             required=True,
             key="analysis_way",
-            bind="query-params",
+            persist_state="session",
         )
+    if way != asked and (asked or way != WAYS[0]):
+        st.query_params["way"] = str(way)  # by its name: a bound widget would write its words, which a language changes
     draw_note(say(f"analysis.way.{way}.what"))
     settings = _settings(page, kept, str(column), str(way))
     if settings is None:

@@ -250,7 +250,9 @@ def test_tables_of_any_kind(open_page: OpenPage, own_home: Path, name: str, lang
         assert "<img src=x" not in element.proto.body
     body = "\n".join(str(element.proto) for kind in ("markdown", "caption", "info") for element in app.get(kind))
     assert "](javascript" not in body
-    assert any(radio.key.startswith("guess_analysis_") for radio in app.radio)  # the check is there whatever the table
+    has_check = any(radio.key.startswith("guess_analysis_") for radio in app.radio)
+    assert has_check != (name == "empty cells")
+    assert len(app.error) == (name == "empty cells")  # no cell holds anything: said, and there is nothing to ask about
 
 
 def test_a_file_that_is_no_table_is_said_and_let_go(open_page: OpenPage, own_home: Path) -> None:
