@@ -67,10 +67,10 @@ def _measured(value: Number, _: Words) -> str:
 
 
 WRITTEN: Mapping[str, Callable[[Number, Words], str]] = {
-    **dict.fromkeys(("accuracy", "accuracy_before"), _share),
+    **dict.fromkeys(("accuracy", "accuracy_before", "share"), _share),
     **dict.fromkeys(("size_bytes", "smallest_bytes"), _megabytes),
     **dict.fromkeys(("delta", "limit"), _small),
-    **dict.fromkeys(("loss", "loss_before", "perplexity", "tokens_s", "quickest_tokens_s"), _measured),
+    **dict.fromkeys(("loss", "loss_before", "loss_whole", "perplexity", "tokens_s", "quickest_tokens_s"), _measured),
     "seconds": _seconds,
 }
 """How a figure is written; any other number is a count."""

@@ -184,8 +184,15 @@ def _adapter(job: Job) -> Stage | None:
 
 def _prune(job: Job) -> Stage | None:
     result = job.result
-    numbers = {name: value for name, value in result.items() if isinstance(value, int | float) and value is not True}
-    return _stage("prune", job, numbers, makes=result["box"]) if result.get("box") else None
+    figures = {
+        "what": job.settings["kind"],
+        "share": result["share"],
+        "loss_whole": result["original"]["loss"],
+        "loss_before": result["before"]["loss"],
+        "loss": result["after"]["loss"],
+        "parameters": result["after"]["parameters"],
+    }
+    return _stage("prune", job, figures, makes=result["box"])
 
 
 def _quantise(job: Job) -> Stage | None:

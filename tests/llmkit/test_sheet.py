@@ -113,6 +113,19 @@ def test_the_last_bench_counts_and_forms_that_did_not_run_do_not(box_id: str) ->
     }  # fmt: skip
 
 
+def test_what_pruning_took_is_told(box_id: str) -> None:
+    child = child_of(box_id, "pruned")
+    point = {"loss": 4.5, "parameters": 900}
+    others = {name: {**point, "loss": loss} for name, loss in (("original", 4.0), ("before", 5.0))}
+    result = {"share": 0.5, **others, "after": point, "box": child}
+    record("prune_recover", {"box": box_id, "kind": "heads"}, result, at=5)
+    stage = history.history(child)[-1]
+    assert (stage.kind, stage.makes) == ("prune", child)
+    assert stage.figures == {
+        "what": "heads", "share": 0.5, "loss_whole": 4.0, "loss_before": 5.0, "loss": 4.5, "parameters": 900,
+    }  # fmt: skip
+
+
 def test_a_ring_of_manifests_ends(box_id: str) -> None:
     first = child_of(box_id, "a")
     child_of(first, "b")
