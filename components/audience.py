@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 POLL_S = 2.0
 TOUCH_S = 5.0
 
-GUEST = "_room_guest"
+CODE = "_room_code"
+GUEST, LABEL = "_room_guest", "_room_label"
 KEY = "_room_key"
-"""Who this session is in the room: a guest's id, or the instructor's key."""
+"""Who this session is in the room of that code: a guest's id and name, or the instructor's key."""
 
 _TOUCHED = "_room_touched"
 
@@ -33,6 +34,17 @@ def guest_id() -> str | None:
     """Return the id of this session's guest; None where it is no guest of a room."""
     found: str | None = st.session_state.get(GUEST)
     return found
+
+
+def label() -> str | None:
+    """Return what this session's guest is called as long as it has no name ("K7QM 3"); None where it is no guest."""
+    found: str | None = st.session_state.get(LABEL)
+    return found
+
+
+def is_joining() -> bool:
+    """Whether this session has come by a room's link and the browser has not said yet who it is."""
+    return CODE in st.session_state and not teaches() and guest_id() is None
 
 
 def teaches() -> bool:

@@ -238,9 +238,11 @@ class Page:
         )
         head = "".join(f"<th>{escape(say(f'common.parts.{name}'))}</th>" for name in ("part", "count", "number"))
         tools = "".join(pictograms.tool(name, self.bench.say) for name in self.step.tools)
+        tick = pictograms.picture("check", size="small", label=say("common.done"))
+        before = {name for page, name in kept.before() if page == self.step.slug}
         do = "".join(
-            f'<li class="{"done" if name in done else "open"}">'
-            f"{pictograms.picture('check', size='small', label=say('common.done')) if name in done else ''}"
+            f'<li class="{"done" if name in done else "before" if name in before else "open"}">'
+            f"{tick if name in before or name in done else ''}"
             f"<span>{escape(say(self.step.key(name)))}</span></li>"
             for name in self.step.do
         )
@@ -317,11 +319,12 @@ def _times(count: int | None) -> str:
 
 
 def done_steps() -> frozenset[str]:
-    """Return the slugs of the steps whose every *do* step this session has ticked."""
+    """Return the slugs of the steps whose every *do* step was ticked, today or before."""
+    state, before = st.session_state, kept.before()
     return frozenset(
         step.slug
         for step in registry.STEPS
-        if set(step.do) <= set(st.session_state.get(f"_sheet_{step.slug}_done", ()))
+        if all((step.slug, do) in before or do in state.get(f"_sheet_{step.slug}_done", ()) for do in step.do)
     )
 
 

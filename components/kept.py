@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from components import audience
 from llmkit import journal
 from llmkit.journal.progress import Kind
 
@@ -23,6 +24,7 @@ _CHOSEN = "_profile"
 _VISITED = "_visited"
 _MISSED = "_journal_missed"
 _OFFERED = "_journal_offered"
+_BEFORE = "_journal_before"
 
 
 def now() -> datetime:
@@ -67,6 +69,11 @@ def whose(known: tuple[journal.Profile, ...] | None = None) -> journal.Profile:
     known = known or journal.profiles()
     asked = st.session_state.get(_CHOSEN) or st.query_params.get(PROFILE)
     found = next((one for one in known if one.id == asked), known[0])
+    if found.id != asked and (guest := audience.label()) is not None:
+        # a room shares one machine: each guest has a journal, and the host's is nobody else's
+        found = next((one for one in known if one.name == guest), None) or journal.make_profile(guest)
+        choose(found.id)
+        return found
     if found.id == asked:
         st.session_state[_CHOSEN] = found.id  # the address forgets it when a page is turned
     return found
@@ -92,12 +99,29 @@ def met(slug: str, error: Exception) -> None:
         _tell(lambda: journal.offer(whose().id, error, page=slug, link=link_here(), now=now()))
 
 
+def before() -> frozenset[tuple[str, str]]:
+    """Return what was ticked in earlier sessions, as pairs of page and step; read once for each profile."""
+    asked = (st.session_state.get(_CHOSEN) or st.query_params.get(PROFILE), audience.label())
+    read: tuple[object, frozenset[tuple[str, str]]] | None = st.session_state.get(_BEFORE)
+    if audience.is_joining():
+        return frozenset()
+    if read is None or read[0] != asked:
+        try:
+            ticked = frozenset((one.page, one.name) for one in journal.progress(whose().id) if one.kind == "step")
+        except (journal.JournalError, OSError, sqlite3.Error):
+            return frozenset()  # the notebook says what is wrong with the journal
+        read = st.session_state[_BEFORE] = (asked, ticked)
+    return read[1]
+
+
 def missed() -> int:
     """Return how many things of this session the journal did not hear."""
     return int(st.session_state.get(_MISSED, 0))
 
 
 def _tell(write: Callable[[], object]) -> None:
+    if audience.is_joining():
+        return  # whose journal it is will be known in a moment
     try:
         write()
     except (journal.JournalError, OSError, sqlite3.Error):

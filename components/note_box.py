@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from components import kept, place
+from components import audience, kept, place
 from llmkit import journal
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def _keep(slug: str, bench: Mapping[str, str]) -> None:
     """Write the box into the journal: a new note, or anew the one that the box holds."""
     state, text = _state(slug), st.session_state[f"notes_{slug}"] or ""
     state.pop("error", None)
+    if audience.is_joining():
+        return  # whose journal it is will be known in a moment; the box keeps its text
     if not text.strip():
         state.pop("note", None)
         return

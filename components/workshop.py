@@ -18,8 +18,6 @@ POLL_S = 10.0
 ROOM = "room"
 """The address's name for the room: ``?room=K7QM``."""
 
-_CODE = "_room_code"
-
 _member = st.components.v2.component("llm_guide_member", js=room_link.script("member"))
 
 
@@ -54,9 +52,9 @@ def take_part(bench: Workbench, slug: str) -> bool:
 def _code() -> str | None:
     """Return the code of the room that this session is in, from its address at first; put it into the address."""
     state = st.session_state
-    if _CODE not in state and (asked := st.query_params.get(ROOM)):
-        state[_CODE] = asked.strip().upper()[:20]
-    code: str | None = state.get(_CODE)
+    if audience.CODE not in state and (asked := st.query_params.get(ROOM)):
+        state[audience.CODE] = asked.strip().upper()[:20]
+    code: str | None = state.get(audience.CODE)
     if code is not None and st.query_params.get(ROOM) != code:
         st.query_params[ROOM] = code
     return code
@@ -81,12 +79,13 @@ def _recognise(code: str) -> None:
         state[audience.KEY] = str(key)
         state.pop(audience.GUEST, None)
     else:
-        state[audience.GUEST] = workshop.join(code, str(guest)).id
+        joined = workshop.join(code, str(guest))
+        state[audience.GUEST], state[audience.LABEL] = joined.id, f"{code} {joined.number}"
 
 
 def _leave() -> None:
     """Be in no room any more."""
-    for name in (_CODE, audience.KEY, audience.GUEST):
+    for name in (audience.CODE, audience.KEY, audience.GUEST, audience.LABEL):
         st.session_state.pop(name, None)
     st.query_params.pop(ROOM, None)
 
@@ -112,7 +111,7 @@ def _draw_door(bench: Workbench, room: workshop.Room | None, asked: str | None) 
 
 
 def _enter(code: str) -> None:
-    st.session_state[_CODE] = st.query_params[ROOM] = code
+    st.session_state[audience.CODE] = st.query_params[ROOM] = code
 
 
 def _draw_stage(bench: Workbench, code: str) -> None:

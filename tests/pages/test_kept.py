@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lessons import words
-from llmkit import journal
+from components import audience
+from lessons import registry, words
+from llmkit import journal, workshop
 from llmkit.journal.progress import Kind
 from tests.pages.conftest import OpenPage, seen
 
@@ -135,3 +136,28 @@ def test_a_page_goes_on_without_a_journal(open_page: OpenPage, place: Path, slug
     assert not app.exception
     assert app.text_area(key=f"notes_{slug}").value == "lost?"
     assert any("journal.db" in one.value for one in app.error)
+
+
+def test_what_was_ticked_yesterday_is_known_today(open_page: OpenPage) -> None:
+    journal.pass_by(me(), "tokens", "step", "do.cut", datetime(2026, 1, 1, tzinfo=UTC))
+    shown = seen(open_page("tokens", lang="en"))
+    assert shown.count('<li class=\\"before\\">') == 1
+    for do in registry.step("unbox").do:
+        journal.pass_by(me(), "unbox", "step", do, datetime(2026, 1, 1, tzinfo=UTC))
+    plan = seen(open_page("unbox", lang="en"))
+    listed = plan[plan.index('class=\\"plan\\"') :]
+    assert words("en")("unbox.title") not in listed[: listed.index("</ol>")]
+
+
+def test_a_guest_has_a_journal_of_its_own(open_page: OpenPage, own_home: Path) -> None:
+    room, _ = workshop.open_room()
+    app = open_page("tokens", lang="en", room=room.code)
+    write(app, "before anyone knows who I am")
+    app.session_state[audience.GUEST], app.session_state[audience.LABEL] = workshop.join(room.code, "a").id, "K7QM 1"
+    write(app.run(), "mine")
+    host, guest = journal.profiles()
+    assert guest.name == "K7QM 1"
+    assert [note.text for note in journal.notes(guest.id)] == ["mine"]
+    assert journal.notes(host.id) == ()
+    assert journal.progress(host.id) == ()
+    assert app.query_params["profile"] == guest.id
