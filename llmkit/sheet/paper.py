@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 FONT = "MSung-Light"
 """Traditional Chinese by name, not in the file: every reader has a face for it, and the file stays small."""
 
-MARGIN, GAP, PLATE = 42.0, 9.0, 46.0
-"""Points. PLATE is the least height of a stage's plate."""
+MARGIN, PLATE = 42.0, 46.0
+GAP, WIDE_GAP = 9.0, 26.0
+"""Points. PLATE is the least height of a stage's plate; the gap is wide where there is room."""
+
+BOLD = "Helvetica-Bold"
+"""For numbers of steps: they are digits alone."""
 
 LINE_PT, SMALL_PT, HEAD_PT = 9.0, 8.0, 26.0
 LEADING = 12.0
@@ -55,15 +59,16 @@ def pdf(title: str, subtitle: str, lines: Sequence[Line], *, foot: str) -> bytes
     wrapped = [(line, _wrap(page, _facts(line), width - 2 * MARGIN - 76)) for line in lines]
     heights = [max(PLATE, 30 + LEADING * len(rows)) for _, rows in wrapped]
     room = y - MARGIN - 24
-    scale = min(1.0, room / max(sum(heights) + GAP * len(heights), 1.0))
+    gap = min(max((room - sum(heights)) / max(len(heights), 1), GAP), WIDE_GAP)
+    scale = min(1.0, room / max(sum(heights) + gap * len(heights), 1.0))
     page.saveState()
     page.translate(0, y)
     page.scale(1.0, scale)
-    _axis(page, sum(heights) + GAP * (len(heights) - 1))
+    _axis(page, sum(heights) + gap * (len(heights) - 1))
     top = 0.0
     for (line, rows), tall in zip(wrapped, heights, strict=True):
         _plate(page, line, rows, top, tall, width)
-        top -= tall + GAP
+        top -= tall + gap
     page.restoreState()
     page.setFont(FONT, SMALL_PT)
     page.drawString(MARGIN, MARGIN - 8, _cut(page, _clean(foot), SMALL_PT, width - 2 * MARGIN))
@@ -97,8 +102,8 @@ def _plate(page: Canvas, line: Line, rows: Sequence[str], top: float, tall: floa
     page.setFillGray(1)
     page.rect(MARGIN, top - tall, width - 2 * MARGIN, tall, fill=1)
     page.setFillGray(0)
-    page.setFont(FONT, 18)
-    page.drawString(MARGIN + 10, top - 26, _clean(line.number))
+    page.setFont(BOLD, 20)
+    page.drawString(MARGIN + 12, top - tall / 2 - 7, _clean(line.number))
     page.setFont(FONT, LINE_PT + 3)
     page.drawString(MARGIN + 66, top - 17, _cut(page, _clean(line.title), LINE_PT + 3, width - 2 * MARGIN - 240))
     page.setFont(FONT, SMALL_PT)
