@@ -116,7 +116,7 @@ def _draw_prompt(page: Page, brief: Brief) -> None:
     page.count("part.demand", len(check("", brief)))
     alt = page.say("content.prompt.alt", n=len(made), text="\n".join(line.text for line in made))
     table = pd.DataFrame([{"field": line.field, "line": line.text} for line in made])
-    st.subheader(page.say("content.prompt.title"))
+    st.header(page.say("content.prompt.title"))
     with page.shown(key="prompt", badge=Badge.live(), alt=alt, data=table):
         st.html(picture.prompt(made, page.bench.say))
     draw_source(page, lines)

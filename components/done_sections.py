@@ -68,7 +68,7 @@ def _plate(page: Page, stage: Stage) -> str:
     when = f"<small>{escape(line.when)}</small>" if line.when else ""
     return (
         f"<li>{pictograms.picture(done_words.PICTURES[stage.kind])}"
-        f"<div><h3><b>{escape(line.number)}</b> <span>{escape(line.title)}</span></h3><dl>{facts}</dl>{when}</div></li>"
+        f"<div><h2><b>{escape(line.number)}</b> <span>{escape(line.title)}</span></h2><dl>{facts}</dl>{when}</div></li>"
     )
 
 
@@ -76,7 +76,7 @@ def _ghost(page: Page, kind: told.Kind) -> str:
     title = escape(page.say(f"done.stage.{kind}"))
     return (
         f'<li class="ghost">{pictograms.picture(done_words.PICTURES[kind])}'
-        f"<div><h3><span>{title}</span></h3><p>{escape(page.say('done.ghost'))}</p></div></li>"
+        f"<div><h2><span>{title}</span></h2><p>{escape(page.say('done.ghost'))}</p></div></li>"
     )
 
 

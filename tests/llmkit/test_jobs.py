@@ -385,7 +385,7 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
 
 
 def test_a_page_cannot_name_a_function() -> None:
-    for kind in ("os:system", "tests.llmkit.job_tasks:add", "nonsense", ""):
+    for kind in ("os:system", "tests.llmkit.job_tasks:add", "no_such_kind", ""):
         with pytest.raises(ValueError, match="no kind of job"):
             jobs.submit(kind, {})
     with pytest.raises(ValueError, match="Out of range"):

@@ -60,7 +60,10 @@ def test_the_cliff_is_transformers_loss_with_the_smallest_weights_gone(
         gone = kept["size/layers.1.feed_forward.up.weight"]
     weight = prunable(open_box(BOX).model)["layers.1.feed_forward.up.weight"].abs().numpy()
     corner = weight[: prune_curve.CORNER[0], : prune_curve.CORNER[1]]
-    assert np.array_equal(gone <= 5, corner < np.sort(weight.ravel())[round(0.5 * weight.size)])
+    edge = np.sort(weight.ravel())[round(0.5 * weight.size)]  # of several equal weights there, which go is open
+    assert (gone <= 5)[corner < edge].all()
+    assert not (gone <= 5)[corner > edge].any()
+    assert 0.3 < (gone <= 5).mean() < 0.7
 
 
 @pytest.mark.registry
