@@ -103,11 +103,15 @@ def _draw_door(bench: Workbench, room: workshop.Room | None, asked: str | None) 
             st.button(say("workshop.join", code=room.code), key="room_join", on_click=_enter, args=(room.code,))
             return
         st.caption(say("workshop.open.what"))
-        if st.button(say("workshop.open"), key="room_open"):
-            made, key = workshop.open_room()
-            st.session_state[audience.KEY] = key
-            _enter(made.code)
-            st.rerun()
+        st.button(say("workshop.open"), key="room_open", on_click=_open)  # a press is never lost in a callback
+
+
+def _open() -> None:
+    try:
+        made, st.session_state[audience.KEY] = workshop.open_room()
+    except workshop.WorkshopError:
+        return  # what is wrong is said when the page is drawn: the file, or a room that can be joined
+    _enter(made.code)
 
 
 def _enter(code: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from html import escape
 
 import pandas as pd
@@ -48,10 +49,13 @@ def draw_desk(bench: Workbench, slug: str, *, leave: Callable[[], None]) -> None
             st.button(say("workshop.reset"), key="room_reset", on_click=workshop.reset, args=(key,))
         with st.popover(say("workshop.leave"), key="room_close_sure"):
             st.caption(say("workshop.leave.what"))
-            if st.button(say("workshop.leave"), key="room_close"):
-                workshop.close_room(key)
-                leave()
-                st.rerun()
+            st.button(say("workshop.leave"), key="room_close", on_click=_close, args=(key, leave))
+
+
+def _close(key: str, leave: Callable[[], None]) -> None:
+    with suppress(workshop.WorkshopError):  # another window has closed it
+        workshop.close_room(key)
+    leave()
 
 
 def _draw_link(bench: Workbench, code: str) -> None:
