@@ -67,6 +67,6 @@ def lay_out(bench: Workbench, *, link: str = "", picture: str = "", here: int = 
                 "blank": say("workshop.stage.blank"),
             },
         },
-        on_turn_change=lambda: turn(on=not is_on()),
+        on_turn_change=lambda: turn(on=st.session_state["stage"].get("turn") == "on"),
         height=1,
     )

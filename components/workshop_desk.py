@@ -46,16 +46,21 @@ def draw_desk(bench: Workbench, slug: str, *, leave: Callable[[], None]) -> None
         _draw_steps(bench, slug, key, room.closed)
         with st.popover(say("workshop.reset"), key="room_reset_sure"):
             st.caption(say("workshop.reset.what"))
-            st.button(say("workshop.reset"), key="room_reset", on_click=workshop.reset, args=(key,))
+            st.button(say("workshop.reset"), key="room_reset", on_click=_do, args=(workshop.reset, key))
         with st.popover(say("workshop.leave"), key="room_close_sure"):
             st.caption(say("workshop.leave.what"))
             st.button(say("workshop.leave"), key="room_close", on_click=_close, args=(key, leave))
 
 
 def _close(key: str, leave: Callable[[], None]) -> None:
-    with suppress(workshop.WorkshopError):  # another window has closed it
-        workshop.close_room(key)
+    _do(workshop.close_room, key)
     leave()
+
+
+def _do(act: Callable[..., None], *args: object, **kwargs: object) -> None:
+    """Do something in the room; where another window has closed it, the page says so when it is drawn."""
+    with suppress(workshop.WorkshopError):
+        act(*args, **kwargs)
 
 
 def _draw_link(bench: Workbench, code: str) -> None:
@@ -120,8 +125,8 @@ def _draw_stuck(bench: Workbench, here: Sequence[Guest]) -> None:
             st.button(
                 say("workshop.hand.lower"),
                 key=f"room_helped_{guest.number}",
-                on_click=workshop.hand,
-                args=(guest.id,),
+                on_click=_do,
+                args=(workshop.hand, guest.id),
                 kwargs={"up": False},
             )
     for guest in quiet:
@@ -151,5 +156,5 @@ def _draw_steps(bench: Workbench, slug: str, key: str, closed: frozenset[str]) -
         st.rerun()
     with st.container(horizontal=True):
         others = [one for one in slugs if one != slug]
-        st.button(say("workshop.close.others"), key="room_only", on_click=workshop.set_closed, args=(key, others))
-        st.button(say("workshop.close.none"), key="room_all", on_click=workshop.set_closed, args=(key, ()))
+        st.button(say("workshop.close.others"), key="room_only", on_click=_do, args=(workshop.set_closed, key, others))
+        st.button(say("workshop.close.none"), key="room_all", on_click=_do, args=(workshop.set_closed, key, ()))

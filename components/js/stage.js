@@ -69,7 +69,7 @@ function build(root) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     if (event.target instanceof Element && event.target.closest(FIELD)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (key === "p" && !event.shiftKey) { event.preventDefault(); hooks.setTriggerValue("turn", true); return; }
+    if (key === "p" && !event.shiftKey) { event.preventDefault(); hooks.setTriggerValue("turn", hooks.data.on ? "off" : "on"); return; }
     if (!hooks.data.on || !act[key] || (event.shiftKey && key !== "+")) return;
     event.preventDefault();
     act[key]();

@@ -37,11 +37,21 @@ def room(visit: Callable[..., Visit], address: str) -> Iterator[tuple[Page, str]
     assert found
     yield page, found[1]
     page.keyboard.press("Escape")
-    if "present=1" in page.url:
-        page.keyboard.press("p")
+    leave_stage(page)
     page.locator(".st-key-room_close_sure button").first.click(timeout=PATIENT)
     page.locator(".st-key-room_close button").click(timeout=PATIENT)
     expect(page.locator(".st-key-room_door")).to_be_visible(timeout=PATIENT)
+
+
+def leave_stage(page: Page) -> None:
+    """Press P until the sidebar is back: what has just been drawn may not listen yet."""
+    sidebar = page.locator("[data-testid=stSidebar]")
+    for _ in range(4):
+        if sidebar.is_visible():
+            return
+        page.keyboard.press("p")
+        page.wait_for_timeout(5_000)
+    expect(sidebar).to_be_visible()
 
 
 def guess(page: Page, option: int) -> None:
