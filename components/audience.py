@@ -37,7 +37,7 @@ def guest_id() -> str | None:
 
 
 def label() -> str | None:
-    """Return what this session's guest is called as long as it has no name ("K7QM 3"); None where it is no guest."""
+    """Return what this session's guest is called in the journal ("K7QM 3f2a1c"); None where it is no guest."""
     found: str | None = st.session_state.get(LABEL)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import streamlit as st
@@ -32,6 +33,7 @@ def take_part(bench: Workbench, slug: str) -> bool:
     try:
         room = workshop.room()
         if code is None or room is None or room.code != code:
+            _forget_role()
             _draw_door(bench, room, code)
             present.lay_out(bench)
             return True
@@ -80,14 +82,21 @@ def _recognise(code: str) -> None:
         state.pop(audience.GUEST, None)
     else:
         joined = workshop.join(code, str(guest))
-        state[audience.GUEST], state[audience.LABEL] = joined.id, f"{code} {joined.number}"
+        mark = hashlib.sha256(joined.id.encode()).hexdigest()[:6]  # a number is given again when the room is reset
+        state[audience.GUEST], state[audience.LABEL] = joined.id, f"{code} {mark}"
 
 
 def _leave() -> None:
     """Be in no room any more."""
-    for name in (audience.CODE, audience.KEY, audience.GUEST, audience.LABEL):
-        st.session_state.pop(name, None)
+    _forget_role()
+    st.session_state.pop(audience.CODE, None)
     st.query_params.pop(ROOM, None)
+
+
+def _forget_role() -> None:
+    """Be neither guest nor instructor: the room is another, or none."""
+    for name in (audience.KEY, audience.GUEST, audience.LABEL):
+        st.session_state.pop(name, None)
 
 
 def _draw_door(bench: Workbench, room: workshop.Room | None, asked: str | None) -> None:

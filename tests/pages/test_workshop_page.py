@@ -170,3 +170,16 @@ def test_on_the_stage_a_check_is_revealed_without_a_guess(open_page: OpenPage) -
     assert not app.exception
     assert any("The answer" in info.value for info in app.info)
     assert "_scores" not in app.session_state  # nobody guessed
+
+
+def test_who_taught_a_room_that_is_gone_can_join_the_next(own_home: object, as_guest: Callable[..., AppTest]) -> None:
+    _, old = workshop.open_room()
+    teacher = as_guest("tokens", "t", key=old)
+    workshop.close_room(old)
+    room, _ = workshop.open_room()
+    teacher.run()
+    assert audience.KEY not in teacher.session_state
+    teacher.button(key="room_join").click().run()
+    assert not teacher.exception
+    assert not teacher.error
+    assert teacher.query_params["room"] == room.code
