@@ -88,14 +88,14 @@ def draw_repository(page: Page, one: Deployment) -> None:
     models = folder_of(one.id) / MODELS
     with st.expander(page.say("deploy.triton.repository")):
         draw_note(page.say("deploy.triton.repository.what"))
-        st.code(_tree(models), language=None)
+        st.code(_tree(models), language=None, wrap_lines=True)
         for path in sorted(models.glob("*/config.pbtxt")):
             draw_note(str(path.relative_to(models)))
-            st.code(path.read_text(encoding="utf-8"), language=None, height=260)
+            st.code(path.read_text(encoding="utf-8"), language=None, wrap_lines=True)
         path = models / "box" / "1" / "model.py"
         if path.is_file():
             draw_note(str(path.relative_to(models)))
-            st.code(path.read_text(encoding="utf-8"), language="python", height=260)
+            st.code(path.read_text(encoding="utf-8"), language="python", wrap_lines=True)
 
 
 def _tree(folder: Path) -> str:
