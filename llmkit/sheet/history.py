@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llmkit import jobs, shelf
+from llmkit.compress.onnx_engine import PLAIN
 from llmkit.jobs import Job
 from llmkit.serve import process
 from llmkit.serve.deployment import Deployment
@@ -204,6 +205,17 @@ def _form(job: Job) -> Stage | None:
     return _stage("form", job, {name: result[name] for name in ("form", "size_bytes", "seconds")})
 
 
+def _onnx(job: Job) -> Stage | None:
+    result = job.result
+    figures = {
+        "form": PLAIN,
+        "size_bytes": sum(result["files"].values()),
+        "seconds": result["made_s"],
+        "delta": result["max_delta"]["whole"],
+    }
+    return _stage("form", job, figures)
+
+
 def _bench(job: Job) -> Stage | None:
     rows = [row for row in job.result["rows"] if row["size_bytes"] and not row["missing"]]
     if not rows:
@@ -249,6 +261,7 @@ READERS: Mapping[str, Callable[[Job], Stage | None]] = {
     "finetune": _finetune,
     "fit_box": _fit,
     "form": _form,
+    "onnx": _onnx,
     "pretrain": _pretrain,
     "prune_recover": _prune,
     "shelve_form": _quantise,

@@ -1,4 +1,4 @@
-"""Everything to take away, in one ZIP: the box, its card and sheet, its ONNX form, the files of a server."""
+"""Everything to take away, in one ZIP: the box, its card and sheet, adapters, its ONNX form, the files of a server."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ FLOAT32 = "torch-float32"
 
 
 def contents(box_id: str) -> dict[str, Path]:
-    """Return the files of a box and of its ONNX form, by their names in the parcel.
+    """Return the files of a box, its adapters and its ONNX form, by their names in the parcel.
 
     Raises:
         ShelfError: ``box_missing`` where the box is not here.
     """
+    from llmkit.tune.adapter import CONFIG, WEIGHTS
+    from llmkit.tune.adapter_shelf import adapters_here
+
     folder = shelf.locate(box_id)
     if folder is None:
         raise shelf.ShelfError("box_missing", box=box_id)
@@ -39,7 +42,10 @@ def contents(box_id: str) -> dict[str, Path]:
     for form_id in made.forms_here(box_id):
         if form_id.startswith("onnx") and (place := made.folder(box_id, form_id)) is not None:
             found |= {f"{form_id}/{path.name}": path for path in sorted(place.iterdir()) if path.is_file()}
-    return found
+    for one in adapters_here(box_id):
+        if one.origin != "classifier":  # that one lies in a box of its own
+            found |= {f"adapters/{one.id}/{name}": one.folder / name for name in (CONFIG, WEIGHTS)}
+    return {name: path for name, path in found.items() if path.is_file()}
 
 
 def size_bytes(box_id: str) -> int:

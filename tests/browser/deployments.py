@@ -20,8 +20,8 @@ SOON_MS = 60_000
 
 
 @contextmanager
-def app_with_home(place: Path) -> Iterator[str]:
-    """Start an app on an empty home in this folder; yield its address."""
+def app_with_home(place: Path, *, to_be_continued: bool = False) -> Iterator[str]:
+    """Start an app whose home is in this folder; yield its address. What it deployed is forgotten, if this is the end."""
     own = {"LLMKIT_HOME": place / "home", "LLMKIT_JOBS": place / "jobs", "LLMKIT_JOURNAL": place / "journal"}
     environment = {name: str(path) for name, path in own.items()}
     with pytest.MonkeyPatch.context() as patch:
@@ -33,7 +33,8 @@ def app_with_home(place: Path) -> Iterator[str]:
             ) as address:
                 yield address
         finally:
-            end_all()
+            if not to_be_continued:
+                end_all()
     assert "Traceback" not in (place / "server.log").read_text()
 
 

@@ -18,6 +18,7 @@ from llmkit.sheet import history, parcel
 from llmkit.sheet.model_card import model_card
 from llmkit.sheet.paper import Line, pdf
 from llmkit.shelf import made
+from llmkit.tune.adapter_job import NOTE, adapters
 from tests.llmkit.random_box import random_box
 
 
@@ -54,6 +55,16 @@ def child_of(parent: str, name: str) -> str:
                 (to / path.name).write_bytes(path.read_bytes())
 
     return made.put(name, build, tuned_from=parent)
+
+
+def adapter_of(box: str, name: str) -> Path:
+    """A folder as an adapter's training leaves it; what is in its files is not looked at here."""
+    folder = adapters() / name
+    folder.mkdir(parents=True)
+    (folder / NOTE).write_text(json.dumps({"box_id": box, "made_at": 1.0}))
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(name.encode())
+    return folder
 
 
 def tuned(box: str, makes: str | None, *, learning: int = 10, total: int = 1000) -> dict[str, object]:
@@ -111,6 +122,15 @@ def test_the_last_bench_counts_and_forms_that_did_not_run_do_not(box_id: str) ->
         "forms": 3, "size_bytes": 100, "smallest": "quanto-int8", "smallest_bytes": 40, "quickest": "onnx-int4",
         "tokens_s": 5.0, "quickest_tokens_s": 9.0, "perplexity": 80.0,
     }  # fmt: skip
+
+
+def test_an_exported_graph_is_a_form(box_id: str) -> None:
+    result = {"files": {"model.onnx": 900, "model.onnx.data": 100}, "made_s": 2.5,
+              "max_delta": {"whole": 3e-5, "cached": 4e-5}}  # fmt: skip
+    record("onnx", {"box": box_id, "fingerprint": "x"}, result, at=5)
+    stage = history.history(box_id)[-1]
+    assert (stage.kind, dict(stage.made_with)) == ("form", {"device": "cpu"})
+    assert stage.figures == {"form": "onnx-float32", "size_bytes": 1000, "seconds": 2.5, "delta": 3e-5}
 
 
 def test_what_pruning_took_is_told(box_id: str) -> None:
@@ -181,6 +201,7 @@ def test_the_parcel_opens_and_holds_the_box_byte_for_byte(box_id: str, tmp_path:
     folder = shelf.locate(box_id)
     assert folder is not None
     (folder / "outside").symlink_to("/etc/hostname")
+    mine, others = (adapter_of(box, name) for box, name in ((box_id, "mine"), ("gpt2-starter", "others")))
     paper = pdf("t", "s", [], foot="f")
     settings = {
         "box_id": box_id, "fingerprint": shelf.fingerprint(box_id), "card": "# card 卡",
@@ -199,6 +220,8 @@ def test_the_parcel_opens_and_holds_the_box_byte_for_byte(box_id: str, tmp_path:
         assert opened.read(f"{top}/README.md").decode() == "# card 卡"
         assert opened.read(f"{top}/assembly-sheet.pdf") == paper
         assert f"{top}/server/Dockerfile" in names
+        assert opened.read(f"{top}/adapters/{mine.name}/adapter_model.safetensors") == b"mine"
+        assert not [name for name in names if others.name in name]
         assert f"{top}/box/outside" not in names
     (folder / "config.json").write_text("{}")
     with pytest.raises(shelf.ShelfError, match="box_changed"):
