@@ -21,7 +21,7 @@ SOON_MS = 60_000
 
 @contextmanager
 def app_with_home(place: Path, *, to_be_continued: bool = False) -> Iterator[str]:
-    """Start an app whose home is in this folder; yield its address. What it deployed is forgotten, if this is the end."""
+    """Start an app whose home is in this folder; yield its address. What it deployed is forgotten at the end."""
     own = {"LLMKIT_HOME": place / "home", "LLMKIT_JOBS": place / "jobs", "LLMKIT_JOURNAL": place / "journal"}
     environment = {name: str(path) for name, path in own.items()}
     with pytest.MonkeyPatch.context() as patch:
