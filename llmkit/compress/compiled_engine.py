@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from llmkit.compress.runner import Runner
     from llmkit.parts import Transformer
 
-WARM_TOKENS, WARM_STEPS = 6, 3
-"""Of the texts that are read and gone on with while opening, so that nothing is left to compile afterwards."""
+WARM_TOKENS, WARM_STEPS = (6, 9), 3
+"""Of the texts that are read and gone on with while opening, so that nothing is left to compile afterwards: a size
+that is met twice, differently, is left open from then on."""
 
 
 def why_not(form: Form) -> FormError | None:
@@ -86,7 +88,9 @@ def with_compiled_blocks(model: Transformer) -> Transformer:
         x = block(x, view, cache=cache, layer=0)
         return x, cache.keys[0].contiguous(), cache.values[0].contiguous()
 
-    compiled = torch.compile(through, dynamic=True)
+    # code of its own: PyTorch counts what it has compiled by code, and gives up after eight
+    own = FunctionType(through.__code__.replace(), through.__globals__, closure=through.__closure__)
+    compiled = torch.compile(own, dynamic=True)
 
     class Compiled(nn.Module):
         def __init__(self, block: nn.Module) -> None:
@@ -106,8 +110,8 @@ def with_compiled_blocks(model: Transformer) -> Transformer:
 
 def _warm(runner: PartsRunner) -> None:
     """Meet every shape that there will be: one text and several, whole and token after token."""
-    for rows in (1, 3):
-        ids = np.ones((rows, WARM_TOKENS), dtype=np.int64)
+    for rows, tokens in ((rows, tokens) for rows in (1, 3) for tokens in WARM_TOKENS):
+        ids = np.ones((rows, tokens), dtype=np.int64)
         runner.scores(ids)
         if runner.causal:
             reading = runner.read(ids)

@@ -45,6 +45,18 @@ def test_compiled_gives_the_references_numbers(family: str, tmp_path: Path, own_
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled  # opening has met every shape
 
 
+@needs_compiler
+def test_many_boxes_are_compiled_in_one_process(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    for seed in range(5):
+        box = f"folder:{random_box(tmp_path / str(seed), 'gpt2', seed=seed)}"
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        made.open_form(box, FORM)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before
+
+
 def test_it_is_opened_from_the_boxs_own_files(tmp_path: Path, own_home: Path) -> None:
     box = f"folder:{random_box(tmp_path / 'box', 'gpt2', seed=3)}"
     assert made.make(box, FORM, lambda *_, **__: None) == tmp_path / "box"
