@@ -19,7 +19,9 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, expect, sync_playwright
+
+expect.set_options(timeout=30_000)  # two browsers, their servers and their jobs may share two cores
 
 ROOT = Path(__file__).parents[2]
 DEBIAN_CHROMIUM = Path("/usr/bin/chromium")

@@ -115,7 +115,7 @@ def test_a_pasted_book_is_cut_and_survives_a_reload(visit: NewVisit, step: Step)
     sentence.fill("字" * 100_000)
     sentence.press("Control+Enter")
     wait_until_drawn(page)
-    assert page.get_by_text(words("en")("common.notice.sentence", value=2_000)).count()
+    expect(page.get_by_text(words("en")("common.notice.sentence", value=2_000)).first).to_be_attached()
     page.reload()
     wait_until_drawn(page)
     assert page.locator(".sheet-head").count() == 1
