@@ -60,7 +60,9 @@ def _draw_figures(page: Page, bench: Mapping[str, str]) -> None:
     st.selectbox(
         page.say("common.notes.figure"),
         ("", *names),
-        format_func=lambda one: f"{numbers[one]} · {names[one]}" if one in names else page.say("common.notes.no_figure"),
+        format_func=lambda one: (
+            f"{numbers[one]} · {names[one]}" if one in names else page.say("common.notes.no_figure")
+        ),
         key=key,
         on_change=_choose,
         args=(slug, bench),
@@ -119,9 +121,7 @@ def _write(slug: str, bench: Mapping[str, str], change: Callable[[str, str, str]
                     raise
         figure = _drawn().figure(state.get("chosen", ""))
         settings = {**bench, **place.chosen()}
-        made = journal.add_note(
-            me, slug, text, link=kept.link_here(), settings=settings, figure=figure, now=kept.now()
-        )
+        made = journal.add_note(me, slug, text, link=kept.link_here(), settings=settings, figure=figure, now=kept.now())
         state["note"] = (me, made.id)
         state["kept"] = _named(figure)
         state["chosen"] = figure.key if figure else ""

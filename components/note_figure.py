@@ -26,10 +26,8 @@ def draw_figure(page: Page, profile: str, note: journal.Note) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"notebook_figure_{note.id}"):
         badge = f'<span class="badge">{escape(note.figure_badge)}</span>' if note.figure_badge else ""
         words = "".join(f"<p><bdi>{escape(line)}</bdi></p>" for line in told)
-        st.html(
-            f'<div class="small-print">{badge}<details><summary><bdi>{escape(name)}</bdi></summary>{words}</details></div>',
-            width="stretch",
-        )
+        summary = f"<summary><bdi>{escape(name)}</bdi></summary>"
+        st.html(f'<div class="small-print">{badge}<details>{summary}{words}</details></div>', width="stretch")
         st.download_button(
             page.say("common.figure.csv" if note.figure_kind == "csv" else "notebook.figure.png"),
             lambda: _file(profile, note.id),

@@ -21,8 +21,8 @@ def as_markdown(content: Mapping[str, Any]) -> str:
             lines += [f"### {_when(row['created_at'])}{link}", "", row["text"], ""]
             if row["figure_kind"]:
                 file = f"figures/{row['id']}.{row['figure_kind']}"
-                told = (f"[{file}]({file})", _inert(row["figure_name"]), _inert(row["figure_badge"]))
-                lines += [" · ".join(piece for piece in told if piece), ""]
+                words = [_inert(row[name]) for name in ("figure_name", "figure_badge") if row[name]]
+                lines += [" · ".join((f"[{file}]({file})", *words)), ""]
     kept = [row for row in content.get("mistakes", ()) if row["state"] == "kept" and row["deleted_at"] is None]
     if kept:
         lines += ["## error log", ""]

@@ -85,9 +85,9 @@ def add_note(
         JournalError: ``journal_empty``, ``journal_long``, ``journal_html``, ``journal_figure``,
             ``journal_figure_large``, ``journal_field``.
     """
-    when = moment(now)
+    when, note_id = moment(now), uuid.uuid4().hex
     row = (
-        *(profile, uuid.uuid4().hex, page_slug(page), required(text), query(link), plain_json(settings or {})),
+        *(profile, note_id, page_slug(page), required(text), query(link), plain_json(settings or {})),
         *_figure_row(figure),
         *(when.timestamp(), when.timestamp()),
     )
@@ -98,7 +98,7 @@ def add_note(
             row,
         )
         count_day(connection, profile, when)
-    return note(profile, row[1])
+    return note(profile, note_id)
 
 
 def edit_note(profile: str, note_id: str, text: str, now: datetime | None = None) -> Note:

@@ -1,4 +1,4 @@
-"""A figure of a page goes with a note: its words, its badge, its numbers; found again, taken away, brought elsewhere."""
+"""A figure of a page goes with a note: words, badge, numbers; found again, taken away, brought elsewhere."""
 
 from __future__ import annotations
 
@@ -154,13 +154,17 @@ def test_a_notebook_with_a_figure_comes_in_elsewhere(
 def test_the_numbers_of_a_strangers_notebook_run_nothing() -> None:
     hostile = '\ufeff=cmd,b\n"=HYPERLINK(""x"")",-1.5\n@x,"+1\n2"\n'.encode()
     note = journal.add_note(me(), "tokens", "x", figure=journal.Figure(kind="csv", name="", content=hostile))
-    assert rows(note_figure._file(me(), note.id)) == [["'=cmd", "b"], ["'=HYPERLINK(\"x\")", "-1.5"], ["'@x", "'+1\n2"]]
+    assert rows(note_figure._file(me(), note.id)) == [["'=cmd", "b"], ['\'=HYPERLINK("x")', "-1.5"], ["'@x", "'+1\n2"]]
 
 
 @pytest.mark.parametrize("lang", ["zh-TW", "en"])
 def test_hostile_words_stay_words(open_page: OpenPage, lang: str) -> None:
     figure = journal.Figure(
-        kind="csv", name="<img src=x onerror=alert(1)> ![a](b) 😀", content=b"a\n1\n", badge="<b>live</b>", left_out=1_234
+        kind="csv",
+        name="<img src=x onerror=alert(1)> ![a](b) 😀",
+        content=b"a\n1\n",
+        badge="<b>live</b>",
+        left_out=1_234,
     )
     journal.add_note(me(), "tokens", "x", figure=figure)
     app = open_page("notebook", lang=lang)
@@ -220,14 +224,15 @@ def test_numbers_are_cut_where_they_grow_too_long(count: int) -> None:
     assert len(figure.content) <= MOST_BYTES
     assert figure.left_out == count - len(kept)
     assert [int(row[0]) for row in kept] == list(range(len(kept)))
-    assert {row[1] for row in kept} == {'\'=a"b\n椅子' + "x" * 80}
+    assert {row[1] for row in kept} == {"'=a\"b\n椅子" + "x" * 80}
     assert (count > 10) == (figure.left_out > 0)
     assert len(figure.content) > 0.5 * min(MOST_BYTES, 90 * count)
 
 
 def test_numbers_with_signs_that_no_file_holds_are_kept() -> None:
     drawn = Drawn()
-    drawn.add("k", badge="b", alt="a\0", data=pd.DataFrame({"t": ["a\0b", "\ud800"], "v": [np.float32(0.5), np.nan]}))
+    data = pd.DataFrame({"t": pd.Series(["a\0b", "\ud800"], dtype=object), "v": [np.float32(0.5), np.nan]})
+    drawn.add("k", badge="b", alt="a\0", data=data)
     note = journal.add_note(me(), "tokens", "x", figure=drawn.figure("k"))
     figure = journal.figure(me(), note.id)
     assert figure is not None

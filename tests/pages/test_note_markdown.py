@@ -40,7 +40,9 @@ class Look(HTMLParser):
 
 
 def test_markdown_is_shown() -> None:
-    look = Look("**粗** *斜* `code` ~~no~~\nsecond line\n\n- a\n- b\n\n> said\n\n| h | i |\n|---|--:|\n| 1 | 2 |\n\n---\n")
+    look = Look(
+        "**粗** *斜* `code` ~~no~~\nsecond line\n\n- a\n- b\n\n> said\n\n| h | i |\n|---|--:|\n| 1 | 2 |\n\n---\n"
+    )
     assert {"strong", "em", "code", "s", "br", "ul", "li", "blockquote", "table", "td", "hr"} <= set(look.tags)
     assert "second line" in look.text
 
@@ -62,7 +64,7 @@ def test_a_heading_is_bold_and_no_heading(text: str) -> None:
         "<!-- -->\n<iframe src='//evil.example'>",
         "a <b onclick=alert(1)>b</b> &lt;i&gt;",
         "</div></div><h1>x",
-        "``` \" onload=alert(1) x=\n<svg/onload=alert(1)>\n```",
+        '``` " onload=alert(1) x=\n<svg/onload=alert(1)>\n```',
         "```<img>\nx",
     ],
 )
