@@ -16,18 +16,18 @@ from llmkit.tune.data.safe_cell import write_csv
 
 
 def draw_figure(page: Page, profile: str, note: journal.Note) -> None:
-    """Draw one line for the figure that is kept with a note, to be opened; nothing where there is none."""
+    """Draw one line for the figure that is kept with a note, to be opened where its words are long."""
     if not note.figure_kind:
         return
-    name = page.say("notebook.figure", name=quoted(note.figure_name, most=MOST_NAME))
-    told = [note.figure_name]
-    if note.figure_left_out:
-        told.append(page.say("notebook.figure.left_out", n=f"{note.figure_left_out:,}"))
+    short = quoted(note.figure_name, most=MOST_NAME)
+    told = f"<bdi>{escape(page.say('notebook.figure', name=short))}</bdi>"
+    if short == note.figure_name:
+        told = f"<span>{told}</span>"
+    else:
+        told = f"<details><summary>{told}</summary><p><bdi>{escape(note.figure_name)}</bdi></p></details>"
+    badge = f'<span class="badge">{escape(note.figure_badge)}</span>' if note.figure_badge else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"notebook_figure_{note.id}"):
-        badge = f'<span class="badge">{escape(note.figure_badge)}</span>' if note.figure_badge else ""
-        words = "".join(f"<p><bdi>{escape(line)}</bdi></p>" for line in told)
-        summary = f"<summary><bdi>{escape(name)}</bdi></summary>"
-        st.html(f'<div class="small-print">{badge}<details>{summary}{words}</details></div>', width="stretch")
+        st.html(f'<div class="small-print">{badge}{told}</div>', width="stretch")
         st.download_button(
             page.say("common.figure.csv" if note.figure_kind == "csv" else "notebook.figure.png"),
             lambda: _file(profile, note.id),
@@ -37,6 +37,8 @@ def draw_figure(page: Page, profile: str, note: journal.Note) -> None:
             on_click="ignore",
             type="tertiary",
         )
+    if note.figure_left_out:
+        st.caption(page.say("notebook.figure.left_out", n=f"{note.figure_left_out:,}"))
 
 
 def _file(profile: str, note_id: str) -> bytes:

