@@ -19,7 +19,7 @@ MOST_NAME = 60
 MOST_BYTES = 200_000
 """Of a figure's numbers as CSV, kept with a note."""
 MOST_ROWS = 20_000
-"""Rows that are looked at for it; the shortest row of a picture takes ten bytes."""
+"""Rows that are looked at for it: no more have room where a row takes ten bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

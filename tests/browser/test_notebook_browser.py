@@ -1,4 +1,4 @@
-"""A note that is written beside a page is in the notebook after a reload, and leads back to the page as it was."""
+"""A note written beside a page is in the notebook after a reload, with its figure, and leads back to the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_note_is_found_again_and_leads_back(visit: Callable[..., Visit]) -> No
     there = visit(width=375, height=812)
     page = there.open("tokens", lang="en", sentence="A chair & a table", layer="3")
     box = page.get_by_label(SAY("common.notes"))
-    box.fill("# Found\n**chair** is one token <b>")
+    box.fill("# Found\n**chair** is one token <b>\n\n![picture](https://elsewhere.example/picture.png)")
     box.press("Control+Enter")
     expect(page.get_by_text(SAY("common.notes.kept"))).to_be_visible()
     page.get_by_role("combobox", name=SAY("common.notes.figure")).click()
@@ -31,6 +31,8 @@ def test_a_note_is_found_again_and_leads_back(visit: Callable[..., Visit]) -> No
     wait_until_drawn(page)
     expect(page.get_by_text("chair is one token <b>", exact=True)).to_be_visible()
     expect(page.locator(".note-text strong", has_text="Found")).to_be_visible()
+    expect(page.get_by_role("link", name="picture")).to_have_attribute("target", "_blank")
+    assert there.outside == []
     figure = page.locator("[class*=st-key-notebook_figure_]")
     figure.locator("summary").click()
     expect(figure.locator("details p")).to_be_visible()
