@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -14,6 +14,7 @@ import streamlit as st
 
 from components import audience, figure, kept, note_box, pictograms, present, workbench
 from components.badge import Badge
+from components.drawn import Drawn
 from components.workbench import Workbench
 from lessons import Words, registry
 from lessons.registry import Step
@@ -46,10 +47,15 @@ class Verdict:
 
 @dataclass(kw_only=True)
 class Page:
-    """One sheet while it is being drawn; `sheet` makes it."""
+    """One sheet while it is being drawn; `sheet` makes it.
+
+    Args:
+        drawn: the figures that stand on it.
+    """
 
     step: Step
     bench: Workbench
+    drawn: Drawn = field(default_factory=Drawn, init=False, repr=False)
     _kit: DeltaGenerator = field(init=False, repr=False)
     _sections: int = field(default=0, init=False, repr=False)
     _drawn: bool = field(default=False, init=False, repr=False)
@@ -103,9 +109,14 @@ class Page:
         with self.shown(key=key, badge=badge, alt=alt, data=data):
             figure.draw_plotly(drawing, key=key, alt=alt)
 
-    def shown(self, *, key: str, badge: Badge, alt: str, data: pd.DataFrame | None) -> AbstractContextManager[None]:
+    @contextmanager
+    def shown(self, *, key: str, badge: Badge, alt: str, data: pd.DataFrame | None) -> Iterator[None]:
         """Frame a picture that is not Plotly's: draw it inside `with page.shown(...):`."""
-        return figure.shown(key=f"{self.step.slug}_{key}", badge=badge, alt=alt, data=data, say=self.bench.say)
+        key, say = f"{self.step.slug}_{key}", self.bench.say
+        with figure.shown(key=key, badge=badge, alt=alt, data=data, say=say):
+            yield
+        if data is not None:
+            self.drawn.add(key, badge=badge.text(say), alt=alt, data=data)
 
     def warn(self) -> None:
         """Draw the warning triangle with what people break here (`<slug>.warning`)."""
@@ -217,13 +228,13 @@ class Page:
             self._draw_kit()
 
     @contextmanager
-    def _section(self) -> Iterator[None]:
-        """Know that what is drawn now belongs to a section; guard it."""
+    def _section(self, number: int | None = None) -> Iterator[None]:
+        """Know that what is drawn now belongs to a section, and to which; guard it."""
         self._sections += 1
         if self._drawn:  # the learner has moved something in this very part
             audience.touch(self.step.slug)
         try:
-            with self.guard():
+            with self.drawn.inside(number), self.guard():
                 yield
         finally:
             self._sections -= 1
@@ -289,13 +300,18 @@ def section(draw: Callable[Concatenate[Page, P], T]) -> Callable[Concatenate[Pag
     the page's only while the whole page is drawn, so what others need does not belong into a section.
     """
 
+    @st.fragment
     @functools.wraps(draw)
-    def guarded(page: Page, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        with page._section():
+    def guarded(page: Page, number: int, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        with page._section(number):
             return draw(page, *args, **kwargs)
         return None
 
-    return st.fragment(guarded)
+    @functools.wraps(draw)
+    def called(page: Page, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        return guarded(page, page.drawn.next_section(), *args, **kwargs)
+
+    return called
 
 
 def plain(value: object) -> str:

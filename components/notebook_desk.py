@@ -12,6 +12,8 @@ from components import kept
 from components.badge import Badge
 from components.frame import Page, Verdict, plain
 from components.kept import link_here, now
+from components.note_figure import draw_figure
+from components.note_markdown import as_html
 from components.theme import own_style
 from lessons import registry
 from llmkit import journal
@@ -172,7 +174,8 @@ def draw_notes(page: Page, me: journal.Profile) -> None:
 
 def _draw_note(page: Page, me: journal.Profile, one: journal.Note) -> None:
     with st.container(border=True, key=f"notebook_note_{one.id}", gap="xsmall"):
-        st.html(f'<p class="nb-text"><bdi>{escape(one.text)}</bdi></p>')
+        st.html(as_html(one.text))
+        draw_figure(page, me.id, one)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(datetime.fromtimestamp(one.created_at, now().tzinfo).strftime("%Y-%m-%d %H:%M"))
             _lead_back(page, me, one.page, one.link)

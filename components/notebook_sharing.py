@@ -8,6 +8,7 @@ import streamlit as st
 
 from components.frame import Page, plain
 from components.kept import now
+from components.note_markdown import as_html
 from llmkit import journal
 
 _MADE = "_notebook_imported"
@@ -26,7 +27,7 @@ def draw_partners(page: Page, me: journal.Profile) -> None:
         )
         with st.expander(told, key=f"notebook_partner_{one.id}"):
             for note in one.notes[:50]:
-                st.html(f'<p class="nb-text"><bdi>{escape(note.text)}</bdi></p>')
+                st.html(as_html(note.text))
             if st.button(page.say("notebook.delete"), key=f"notebook_leave_{one.id}", type="tertiary"):
                 journal.forget_partner(me.id, one.id)
                 st.rerun()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
 
 import streamlit as st
 
 from components import kept
 from components.frame import Page
 from components.kept import link_here, now
+from components.note_markdown import as_html
 from llmkit import journal
 from llmkit.journal.reading import STATES, State
 from llmkit.journal.text import iso_week
@@ -96,7 +96,7 @@ def _draw_notes(page: Page, desk: Desk, work: journal.Work, key: str) -> None:
     notes = desk.notes.get(work.id, [])
     with st.popover(page.say("papers.notes", n=len(notes)), key=f"{key}_notes"):
         for one in notes:
-            st.html(f'<p class="pp-note"><bdi>{escape(one.text)}</bdi></p>')
+            st.html(f'<div class="pp-note">{as_html(one.text)}</div>')
         text = st.text_area(page.say("papers.note"), key=f"{key}_text", height=110)
         if st.button(page.say("papers.note.keep"), key=f"{key}_keep"):
             with page.guard():

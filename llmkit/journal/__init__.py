@@ -22,7 +22,18 @@ from llmkit.journal.mistakes import (
     offer,
     undelete_mistake,
 )
-from llmkit.journal.notes import Figure, Note, add_note, delete_note, edit_note, figure, note, notes, undelete_note
+from llmkit.journal.notes import (
+    Figure,
+    Note,
+    add_note,
+    delete_note,
+    edit_note,
+    figure,
+    note,
+    notes,
+    set_figure,
+    undelete_note,
+)
 from llmkit.journal.partners import Partner, export_for_partner, forget_partner, keep_partner, partners
 from llmkit.journal.profiles import Profile, make_profile, profile, profiles, rename, set_daily
 from llmkit.journal.progress import (
@@ -104,6 +115,7 @@ __all__ = [
     "set_aside",
     "set_daily",
     "set_done",
+    "set_figure",
     "set_state",
     "streak",
     "topics",

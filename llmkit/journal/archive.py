@@ -12,8 +12,8 @@ from typing import Any, Literal
 from llmkit.journal.errors import JournalError
 
 FORMAT = "llm-assembly-guide-journal"
-VERSION = 2
-"""Version 1 had no papers and no topics."""
+VERSION = 3
+"""Version 1 had no papers and no topics, version 2 did not say where a note's figure came from."""
 Kind = Literal["all", "partner"]
 
 MOST_BYTES = 50_000_000

@@ -67,7 +67,8 @@ _times = {"created_at": _seconds, "changed_at": _seconds, "deleted_at": _maybe}
 TABLES: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "notes": {
         "id": _text(_id), "page": _page, "text": _text(text.required), "link": _link, "settings": _json,
-        "figure_kind": _one_of("", "png", "csv"), "figure_name": _line, **_times,
+        "figure_kind": _one_of("", "png", "csv"), "figure_name": _quoted,
+        "figure_key": _text(text.figure_key), "figure_badge": _quoted, "figure_left_out": _count, **_times,
     },
     "mistakes": {
         "id": _text(_id), "page": _page, "state": _one_of("offered", "kept", "dismissed"), "code": _name,
@@ -96,6 +97,8 @@ KEYS = {
 }
 SINCE = {"papers": 2, "topics": 2}
 """Tables that older files do not have: the version of a file from which on they stand in it."""
+SINCE_COLUMNS = {"notes": (3, {"figure_key": "", "figure_badge": "", "figure_left_out": 0})}
+"""Columns that older files do not have, from which version of a file on they stand in it, and what is meant before."""
 MOST_ROWS = 50_000
 
 
@@ -237,7 +240,9 @@ def checked_rows(book: Mapping[str, Any], figures: Mapping[str, bytes]) -> dict[
             raise JournalError("journal_file", detail=table)
         if len(given) > MOST_ROWS:
             raise JournalError("journal_file_large", size=f"{len(given):,}", most=f"{MOST_ROWS:,}")
-        checked = [{name: check(row.get(name)) for name, check in columns.items()} for row in given]
+        since, absent = SINCE_COLUMNS.get(table, (1, {}))
+        older = absent if book["version"] < since else {}
+        checked = [{name: check({**row, **older}.get(name)) for name, check in columns.items()} for row in given]
         if len({tuple(row[key] for key in KEYS[table]) for row in checked}) < len(checked):
             raise JournalError("journal_file", detail=table)
         rows[table] = tuple(checked)

@@ -20,7 +20,9 @@ def as_markdown(content: Mapping[str, Any]) -> str:
             link = f" · [{page}](/{page}?{row['link']})" if row["link"] else ""
             lines += [f"### {_when(row['created_at'])}{link}", "", row["text"], ""]
             if row["figure_kind"]:
-                lines += [f"figures/{row['id']}.{row['figure_kind']} · {row['figure_name']}", ""]
+                file = f"figures/{row['id']}.{row['figure_kind']}"
+                words = [_inert(row[name]) for name in ("figure_name", "figure_badge") if row[name]]
+                lines += [" · ".join((f"[{file}]({file})", *words)), ""]
     kept = [row for row in content.get("mistakes", ()) if row["state"] == "kept" and row["deleted_at"] is None]
     if kept:
         lines += ["## error log", ""]

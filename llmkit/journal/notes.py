@@ -1,23 +1,26 @@
 """Notes: Markdown beside a page, with the way back, the settings, and at most one figure."""
 
+import csv
+import io
 import json
 import sqlite3
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from llmkit.journal.days import count_day
 from llmkit.journal.errors import JournalError
 from llmkit.journal.store import database, transaction
-from llmkit.journal.text import MOST_LINE, line, moment, page_slug, plain_json, query, required
+from llmkit.journal.text import figure_key, moment, page_slug, plain_json, query, quoted, required
 
 FigureKind = Literal["", "png", "csv"]
 MOST_FIGURE_BYTES = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-_ASKED = "id, page, text, link, settings, figure_kind, figure_name, created_at, changed_at"
+_ABOUT = "figure_kind, figure_name, figure_key, figure_badge, figure_left_out"
+_ASKED = f"id, page, text, link, settings, {_ABOUT}, created_at, changed_at"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +29,16 @@ class Figure:
 
     Args:
         kind: "png" or "csv". name: what it shows. content: the file.
+        key: its name on its page. badge: where its numbers come from, in words.
+        left_out: how many rows of its numbers are not in the file.
     """
 
     kind: FigureKind
     name: str
     content: bytes
+    key: str = ""
+    badge: str = ""
+    left_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +47,7 @@ class Note:
 
     Args:
         id: its own in a profile. page: the page's slug. text: Markdown. link: that page's query string.
-        settings: plain data. figure_kind, figure_name: of the figure; empty where there is none.
+        settings: plain data. figure_…: of the figure (see `Figure`); empty where there is none.
         created_at, changed_at: seconds since 1970.
     """
 
@@ -50,6 +58,9 @@ class Note:
     settings: Mapping[str, Any]
     figure_kind: FigureKind
     figure_name: str
+    figure_key: str
+    figure_badge: str
+    figure_left_out: int
     created_at: float
     changed_at: float
 
@@ -74,21 +85,20 @@ def add_note(
         JournalError: ``journal_empty``, ``journal_long``, ``journal_html``, ``journal_figure``,
             ``journal_figure_large``, ``journal_field``.
     """
-    when = moment(now)
-    kept = checked_figure(figure)
+    when, note_id = moment(now), uuid.uuid4().hex
     row = (
-        *(profile, uuid.uuid4().hex, page_slug(page), required(text), query(link), plain_json(settings or {})),
-        *((kept.content, kept.kind, kept.name) if kept else (None, "", "")),
+        *(profile, note_id, page_slug(page), required(text), query(link), plain_json(settings or {})),
+        *_figure_row(figure),
         *(when.timestamp(), when.timestamp()),
     )
     with transaction() as connection:
         connection.execute(
-            """INSERT INTO notes (profile, id, page, text, link, settings, figure, figure_kind, figure_name,
-                                  created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            f"""INSERT INTO notes (profile, id, page, text, link, settings, figure, {_ABOUT}, created_at, changed_at)
+                VALUES ({", ".join("?" * len(row))})""",
             row,
         )
         count_day(connection, profile, when)
-    return note(profile, row[1])
+    return note(profile, note_id)
 
 
 def edit_note(profile: str, note_id: str, text: str, now: datetime | None = None) -> Note:
@@ -102,6 +112,36 @@ def edit_note(profile: str, note_id: str, text: str, now: datetime | None = None
         changed = connection.execute(
             "UPDATE notes SET text = ?, changed_at = ? WHERE profile = ? AND id = ? AND deleted_at IS NULL",
             (written, when.timestamp(), profile, note_id),
+        )
+        _require_one(changed, note_id)
+        count_day(connection, profile, when)
+    return note(profile, note_id)
+
+
+def set_figure(
+    profile: str,
+    note_id: str,
+    figure: Figure | None,
+    *,
+    link: str,
+    settings: Mapping[str, Any],
+    now: datetime | None = None,
+) -> Note:
+    """Keep a figure with a note in place of the one it had, or none; the note leads to where this one is drawn.
+
+    Args:
+        link: the query string of the note's page. settings: what that page is set to.
+
+    Raises:
+        JournalError: ``journal_unknown`` where there is no such note, and as `add_note`.
+    """
+    when = moment(now)
+    row = (*_figure_row(figure), query(link), plain_json(settings), when.timestamp(), profile, note_id)
+    with transaction() as connection:
+        changed = connection.execute(
+            f"""UPDATE notes SET (figure, {_ABOUT}, link, settings, changed_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                WHERE profile = ? AND id = ? AND deleted_at IS NULL""",
+            row,
         )
         _require_one(changed, note_id)
         count_day(connection, profile, when)
@@ -191,14 +231,15 @@ def figure(profile: str, note_id: str) -> Figure | None:
     """
     with database() as connection:
         row = connection.execute(
-            "SELECT figure, figure_kind, figure_name FROM notes WHERE profile = ? AND id = ? AND deleted_at IS NULL",
+            f"SELECT figure, {_ABOUT} FROM notes WHERE profile = ? AND id = ? AND deleted_at IS NULL",
             (profile, note_id),
         ).fetchone()
     if row is None:
         raise JournalError("journal_unknown", entry=note_id[:40])
     if not row["figure_kind"]:
         return None
-    return Figure(kind=row["figure_kind"], name=row["figure_name"], content=row["figure"])
+    about = {name.removeprefix("figure_"): row[name] for name in _ABOUT.split(", ")}
+    return Figure(content=row["figure"], **about)
 
 
 def checked_figure(given: Figure | None) -> Figure | None:
@@ -215,15 +256,28 @@ def checked_figure(given: Figure | None) -> Figure | None:
     if given.kind == "png":
         good = given.content.startswith(_PNG)
     elif given.kind == "csv":
-        try:
-            good = bool(given.content) and "\0" not in given.content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            good = False
+        good = _is_csv(given.content)
     else:
         good = False
     if not good:
         raise JournalError("journal_figure", name=given.name[:40])
-    return Figure(kind=given.kind, name=line(given.name[:MOST_LINE]), content=given.content)
+    return replace(given, name=quoted(given.name), key=figure_key(given.key), badge=quoted(given.badge))
+
+
+def _is_csv(content: bytes) -> bool:
+    try:
+        text = content.decode("utf-8-sig")
+        return "\0" not in text and any(list(csv.reader(io.StringIO(text, newline=""))))
+    except (UnicodeDecodeError, csv.Error):
+        return False
+
+
+def _figure_row(given: Figure | None) -> tuple[object, ...]:
+    """Return a note's columns for its figure: the file, then `_ABOUT`."""
+    kept = checked_figure(given)
+    if kept is None:
+        return (None, "", "", "", "", 0)
+    return (kept.content, kept.kind, kept.name, kept.key, kept.badge, kept.left_out)
 
 
 def _is_indexed(connection: sqlite3.Connection) -> bool:

@@ -47,7 +47,8 @@ def export_for_partner(profile_id: str, *, with_notes: bool = True, now: datetim
     """
     content, _ = content_of(profile_id, now)
     notes = [row for row in content["notes"] if row["deleted_at"] is None] if with_notes else []
-    bare = [{**row, "figure_kind": "", "figure_name": "", "settings": "{}", "link": ""} for row in notes]
+    none = {"figure_kind": "", "figure_name": "", "figure_key": "", "figure_badge": "", "figure_left_out": 0}
+    bare = [{**row, **none, "settings": "{}", "link": ""} for row in notes]
     given = {**content, "notes": bare, "mistakes": [], "plan": [], "papers": [], "topics": []}
     return archive.pack(given, "partner", markdown=as_markdown(given), figures={})
 

@@ -78,7 +78,14 @@ CREATE TABLE topics (
 """
 """What is read, and which searches are followed; ``week`` is the week that a paper was picked for, empty for none."""
 
-MIGRATIONS = (FIRST, READING)
+FIGURES = """
+ALTER TABLE notes ADD COLUMN figure_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE notes ADD COLUMN figure_badge TEXT NOT NULL DEFAULT '';
+ALTER TABLE notes ADD COLUMN figure_left_out INTEGER NOT NULL DEFAULT 0;
+"""
+"""Where a note's figure stood on its page, where its numbers came from, and how many rows of them were not kept."""
+
+MIGRATIONS = (FIRST, READING, FIGURES)
 """Script ``n`` makes version n + 1 from version n. Never change one that was shipped; add the next."""
 
 

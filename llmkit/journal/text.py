@@ -103,6 +103,15 @@ def quoted(text: str, *, most: int = MOST_LINE) -> str:
     return plain if len(plain) <= most else plain[: most - 1].rstrip() + "…"
 
 
+def figure_key(given: str) -> str:
+    """Return a figure's name on its page so that it can be a file's name.
+
+    >>> figure_key("tokens_../=x")
+    'tokens_..-x'
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", given)[:80]
+
+
 def paper_id(given: str) -> str:
     """Return the name of a paper: arXiv's number ("1706.03762", "cmp-lg/9404001"), or another's.
 

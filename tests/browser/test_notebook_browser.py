@@ -1,4 +1,4 @@
-"""A note that is written beside a page is in the notebook after a reload, and leads back to the page as it was."""
+"""A note written beside a page is in the notebook after a reload, with its figure, and leads back to the page."""
 
 from __future__ import annotations
 
@@ -20,13 +20,26 @@ def test_a_note_is_found_again_and_leads_back(visit: Callable[..., Visit]) -> No
     there = visit(width=375, height=812)
     page = there.open("tokens", lang="en", sentence="A chair & a table", layer="3")
     box = page.get_by_label(SAY("common.notes"))
-    box.fill("**chair** is one token <b>")
+    box.fill("# Found\n**chair** is one token <b>\n\n![picture](https://elsewhere.example/picture.png)")
     box.press("Control+Enter")
     expect(page.get_by_text(SAY("common.notes.kept"))).to_be_visible()
+    page.get_by_role("combobox", name=SAY("common.notes.figure")).click()
+    page.get_by_role("option").nth(1).click()
+    wait_until_drawn(page)
     page = there.open("notebook", lang="en")
     page.reload()
     wait_until_drawn(page)
-    expect(page.get_by_text("**chair** is one token <b>", exact=True)).to_be_visible()
+    expect(page.get_by_text("chair is one token <b>", exact=True)).to_be_visible()
+    expect(page.locator(".note-text strong", has_text="Found")).to_be_visible()
+    expect(page.get_by_role("link", name="picture")).to_have_attribute("target", "_blank")
+    assert there.outside == []
+    figure = page.locator("[class*=st-key-notebook_figure_]")
+    figure.locator("summary").click()
+    expect(figure.locator("details p")).to_be_visible()
+    with page.expect_download() as taken:
+        figure.get_by_role("button", name=SAY("common.figure.csv")).click()
+    assert taken.value.suggested_filename == "tokens_cut.csv"
+    assert taken.value.path().read_bytes().startswith(b"\xef\xbb\xbftoken,id,")
     sideways = page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('[data-testid=stMain]'))")
     assert sideways == 0
     found = Axe().run(page).response["violations"]

@@ -241,6 +241,8 @@ def test_texts_about_markup_are_kept(me: str, text: str) -> None:
         ("png", b"<svg/>", "journal_figure"),
         ("csv", b"\xff\xfe\x00", "journal_figure"),
         ("svg", b"<svg/>", "journal_figure"),
+        ("csv", b"\n", "journal_figure"),
+        ("csv", b"a" * 200_000, "journal_figure"),  # a cell that no reader takes
         ("csv", b"a" * 2_000_001, "journal_figure_large"),
     ],
 )

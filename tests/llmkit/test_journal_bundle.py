@@ -34,7 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def me(place: Path) -> str:
     profile = journal.profiles()[0].id
-    figure = journal.Figure(kind="png", name="heads", content=PNG)
+    figure = journal.Figure(kind="png", name="heads", content=PNG, key="tokens_cut", badge="live", left_out=3)
     journal.add_note(profile, "tokens", "第一則 <s> `<script>`", link="layer=2", settings={"a": 1}, figure=figure)
     journal.delete_note(profile, journal.add_note(profile, "tokens", "gone").id)
     journal.offer(profile, BrokenError(), page="attention")
@@ -49,7 +49,8 @@ def me(place: Path) -> str:
 
 def dump(profile: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of a profile, without whose it is and where it lies."""
-    tables = {"notes": "id, page, text, link, settings, figure, figure_kind, figure_name, created_at, changed_at"}
+    figure = "figure, figure_kind, figure_name, figure_key, figure_badge, figure_left_out"
+    tables = {"notes": f"id, page, text, link, settings, {figure}, created_at, changed_at"}
     with store.database() as connection:
         return {
             table: sorted(
@@ -160,7 +161,7 @@ def changed(file: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda book: book.update(version=3), "journal_file_newer"),
+        (lambda book: book.update(version=4), "journal_file_newer"),
         (lambda book: book.update(version="1"), "journal_file"),
         (lambda book: book.update(format="other"), "journal_file"),
         (lambda book: book.update(notes={}), "journal_file"),
@@ -172,6 +173,8 @@ def changed(file: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
         (lambda book: book["notes"][0].update(page="//evil.example"), "journal_field"),
         (lambda book: book["notes"][0].update(created_at=1e999), "journal_field"),
         (lambda book: book["notes"][0].update(figure_kind="csv"), "journal_file"),
+        (lambda book: book["notes"][0].update(figure_left_out=-1), "journal_field"),
+        (lambda book: book["notes"][0].pop("figure_badge"), "journal_field"),
         (lambda book: book["mistakes"][0].update(state="loud"), "journal_field"),
         (lambda book: book["mistakes"][0].update(details="[1]"), "journal_field"),
         (lambda book: book["days"][0].update(day="2026-02-30"), "journal_field"),

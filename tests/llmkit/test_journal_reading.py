@@ -11,6 +11,7 @@ import sys
 import zipfile
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -116,24 +117,40 @@ def test_searches_are_followed(me: str) -> None:
 # ---- from an older journal
 
 
+NEW_COLUMNS = ("figure_key", "figure_badge", "figure_left_out")
+
+
+def as_first(book: dict[str, Any]) -> None:
+    """Take from an export what the first version did not write."""
+    book.update(version=1)
+    for table in ("papers", "topics"):
+        del book[table]
+    for note in book["notes"]:
+        for column in NEW_COLUMNS:
+            del note[column]
+
+
 @pytest.fixture
 def older(me: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A journal as the first version left it, with an import that was made there."""
     journal.set_aside()
     for old in journal.backups():
         old.unlink()
+    owner, friend = journal.profiles()[0].id, journal.make_profile("Mei").id
     with monkeypatch.context() as then:
-        then.setattr(schema, "MIGRATIONS", (schema.FIRST,))
         first = ("notes", "mistakes", "plan", "progress", "days")
         then.setattr(bundle, "TABLES", {name: bundle.TABLES[name] for name in first})
-        then.setattr(archive, "VERSION", 1)
-        owner, friend = journal.profiles()[0].id, journal.make_profile("Mei").id
         journal.add_note(friend, "tokens", "from Mei")
         number = journal.apply_import(owner, journal.read_import(owner, journal.export_all(friend)))
         assert number == 1
         journal.add_note(owner, "tokens", "older")
-        (place / "old.zip").write_bytes(journal.export_all(owner))
+    (place / "old.zip").write_bytes(changed(journal.export_all(owner), as_first))
+    for old in journal.backups():
+        old.unlink()
     with sqlite3.connect(place / "journal.db") as connection:
+        connection.executescript("DROP TABLE papers; DROP TABLE topics; PRAGMA user_version = 1;")
+        for column in NEW_COLUMNS:
+            connection.execute(f"ALTER TABLE notes DROP COLUMN {column}")
         assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'papers'").fetchone()
     return owner
@@ -142,7 +159,7 @@ def older(me: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_an_older_journal_opens_with_all_that_it_had(older: str) -> None:
     journal.pick(older, ROPE)
     assert {note.text for note in journal.notes(older)} == {"older", "from Mei"}
-    assert [path.name[:9] for path in journal.backups() if path.name.startswith("before")] == ["before-v2"]
+    assert [path.name[:9] for path in journal.backups() if path.name.startswith("before")] == ["before-v3"]
     assert journal.undo_import(older, 1) == 1  # the note; that day was worked on since. It knew no papers
     assert [note.text for note in journal.notes(older)] == ["older"]
     assert journal.readings(older)[0].id == ROPE.id
@@ -183,4 +200,4 @@ def test_an_older_file_comes_in_and_a_newer_one_is_refused(older: str, place: Pa
     with refused("journal_file_newer"):
         journal.read_import(other, changed(now, lambda book: book.update(version=archive.VERSION + 1)))
     book = json.loads(zipfile.ZipFile(io.BytesIO(now)).read("journal.json"))
-    assert (book["version"], book["papers"], book["topics"]) == (2, [], [])
+    assert (book["version"], book["papers"], book["topics"]) == (3, [], [])

@@ -100,7 +100,7 @@ def test_a_partner_comes_and_goes(open_page: OpenPage, monkeypatch: pytest.Monke
     assert not app.error
     (partner,) = journal.partners(journal.profiles()[0].id)
     assert partner.name == "Mei"
-    assert "from afar **bold**" in seen(app)
+    assert "from afar <strong>bold</strong>" in seen(app)
     assert not journal.notes(journal.profiles()[0].id)
     app.button(key=f"notebook_leave_{partner.id}").click().run()
     assert not app.exception
