@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def draw_plotly(figure: go.Figure, *, key: str, alt: str) -> None:
     """Draw a Plotly figure in the guide's look: large type, thick lines, the page's own colours."""
     figure.update_layout(plotly_layout())
+    if (figure.layout.legend.y or 0) > 1:  # upwards from its foot: on a phone its lines stand below each other
+        figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     st.plotly_chart(figure, key=f"figure_{key}", alt=alt, config={"displaylogo": False, "responsive": True})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def pair(request: pytest.FixtureRequest) -> tuple[Reference, Tokenizer]:
     return reference, Tokenizer.from_folder(path)
 
 
+@functools.cache
+def opened(box_id: str) -> tuple[Reference, Tokenizer]:
+    """The reference as the file says, and ours; read once, not for every example."""
+    path = folder(box_id)
+    return Reference.from_file(str(path / "tokenizer.json")), Tokenizer.from_folder(path)
+
+
 def alike(theirs: object, ours: Encoding) -> bool:
     return (
         ours.ids == tuple(theirs.ids)
@@ -68,14 +76,8 @@ def test_agrees_on_every_review(pair: tuple[Reference, Tokenizer], data_id: str)
 @settings(max_examples=300, deadline=None)
 def test_byte_level_boxes_agree_on_any_text(text: str) -> None:
     for box_id in ("gpt2-starter", "smollm2-135m-instruct"):
-        path = folder(box_id)
-        reference, tokenizer = OPENED.setdefault(
-            box_id, (Reference.from_file(str(path / "tokenizer.json")), Tokenizer.from_folder(path))
-        )
+        reference, tokenizer = opened(box_id)
         assert tokenizer.encode(text).ids == tuple(reference.encode(text).ids)
-
-
-OPENED: dict[str, tuple[Reference, Tokenizer]] = {}
 
 
 def test_agrees_with_what_transformers_opens(pair: tuple[Reference, Tokenizer], request: pytest.FixtureRequest) -> None:
