@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from components.classify_picture import COLOURS
 from components.frame import short
-from components.theme import ACCENT
+from components.theme import ACCENT, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -62,7 +61,7 @@ def cloud(xy: NDArray[np.float32], group: NDArray[np.int64], texts: Sequence[str
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    hints = np.asarray([escape(short(text, 90)) for text in texts], dtype=object)
+    hints = np.asarray([plot_text(short(text, 90)) for text in texts], dtype=object)
     for at, name in enumerate(names):
         mine = group == at
         figure.add_trace(
@@ -70,7 +69,7 @@ def cloud(xy: NDArray[np.float32], group: NDArray[np.int64], texts: Sequence[str
                 x=xy[mine, 0],
                 y=xy[mine, 1],
                 mode="markers",
-                name=escape(short(name, 40)),
+                name=plot_text(short(name, 40)),
                 text=hints[mine],
                 marker={"color": COLOURS[at % len(COLOURS)], "size": 9, "symbol": at // len(COLOURS)},
                 hovertemplate="%{text}<extra></extra>",
@@ -89,7 +88,7 @@ def matrix(table: NDArray[np.int64], labels: Sequence[str], *, truth: str, judge
     """
     import plotly.graph_objects as go
 
-    names = [escape(short(label, LABEL)) for label in labels]
+    names = [plot_text(short(label, LABEL)) for label in labels]
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
     figure = go.Figure(
         go.Heatmap(
@@ -107,8 +106,8 @@ def matrix(table: NDArray[np.int64], labels: Sequence[str], *, truth: str, judge
     )
     places = list(range(len(names)))
     ticks = {"tickmode": "array", "tickvals": places, "ticktext": names, "showgrid": False, "zeroline": False}
-    figure.update_xaxes(**ticks, title={"text": escape(judged)})
-    figure.update_yaxes(**ticks, title={"text": escape(truth)}, autorange="reversed")
+    figure.update_xaxes(**ticks, title={"text": plot_text(judged)})
+    figure.update_yaxes(**ticks, title={"text": plot_text(truth)}, autorange="reversed")
     return figure.update_layout(height=150 + 44 * len(names))
 
 
@@ -135,14 +134,14 @@ def _bars(labels: Sequence[str], values: NDArray[np.float32], *, axis: str) -> g
             hovertemplate="%{x}<extra></extra>",
         )
     )
-    ticks = [escape(short(label, LABEL)) for label in labels]
+    ticks = [plot_text(short(label, LABEL)) for label in labels]
     places = list(range(len(labels)))
     figure.update_yaxes(tickmode="array", tickvals=places, ticktext=ticks, autorange="reversed", showgrid=False)
     low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-    figure.update_xaxes(title={"text": escape(axis)}, range=[low * 1.2, high * 1.2 or 1.0])
+    figure.update_xaxes(title={"text": plot_text(axis)}, range=[low * 1.2, high * 1.2 or 1.0])
     return figure.update_layout(height=120 + 34 * len(labels))
 
 
 def _axes(figure: go.Figure, x: str, y: str) -> go.Figure:
-    figure.update_xaxes(title={"text": escape(x)}).update_yaxes(title={"text": escape(y)}, rangemode="tozero")
+    figure.update_xaxes(title={"text": plot_text(x)}).update_yaxes(title={"text": plot_text(y)}, rangemode="tozero")
     return figure.update_layout(height=360, bargap=0.05)

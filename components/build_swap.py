@@ -20,7 +20,7 @@ from components.frame import Page, section
 from components.job_panel import draw_job
 from components.readings import draw_turned
 from components.source import draw_source
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -118,7 +118,7 @@ def _draw_whole_machine(
             hovertemplate="%{x:.4g}<extra></extra>",
         )
     )
-    ticks = [escape(name) for name in names]
+    ticks = [plot_text(name) for name in names]
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(ticks))), ticktext=ticks, automargin=True)
     figure.update_layout(height=90 + 34 * len(finite))
     base = whole[measure]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -58,7 +57,7 @@ def bars(groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *
             go.Bar(
                 x=np.asarray(values, dtype=np.float32),
                 y=np.arange(len(labels)),
-                name=escape(name),
+                name=plot_text(name),
                 orientation="h",
                 marker={"color": ACCENT if at == len(groups) - 1 else QUIET},
                 text=[f"{value:.{digits}f}" for value in values],
@@ -67,7 +66,7 @@ def bars(groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *
                 hovertemplate="%{x:.4f}<extra></extra>",
             )
         )
-    ticks = [escape(label if len(label) <= 16 else label[:15] + "…") for label in labels]
+    ticks = [plot_text(label if len(label) <= 16 else label[:15] + "…") for label in labels]
     top = max((float(value) for _, values in groups for value in values), default=0.0)
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(labels))), ticktext=ticks, autorange="reversed", showgrid=False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from components.theme import plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,9 +41,9 @@ def probabilities(
         figure.add_trace(
             go.Bar(
                 x=np.asarray(values, dtype=np.float32),
-                y=[escape(way) for way in ways],
+                y=[plot_text(way) for way in ways],
                 orientation="h",
-                name=escape(name),
+                name=plot_text(name),
                 marker={"color": colour},
                 text=[f"{value:.0%}" if value > LEGIBLE else "" for value in values],
                 textposition="inside",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -85,7 +84,7 @@ def layer_lines(lines: Sequence[tuple[str, Sequence[float]]], stages: Sequence[s
             go.Scatter(
                 x=np.arange(len(values)),
                 y=np.asarray(values, dtype=np.float32),
-                name=escape(name),
+                name=plot_text(name),
                 line=style,
                 mode="lines+markers",
                 hovertemplate="%{y:.3f}<extra></extra>",
@@ -100,7 +99,7 @@ def layer_lines(lines: Sequence[tuple[str, Sequence[float]]], stages: Sequence[s
 
 
 def _short(label: str) -> str:
-    return escape(label if len(label) <= LONGEST else label[: LONGEST - 1] + "…")
+    return plot_text(label if len(label) <= LONGEST else label[: LONGEST - 1] + "…")
 
 
 def _ticks(labels: Sequence[str]) -> dict[str, object]:

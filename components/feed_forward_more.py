@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,7 +12,7 @@ from components import feed_forward_engine as found
 from components.charts import bars
 from components.figure import draw_note
 from components.frame import Page, section
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -132,7 +131,7 @@ def _lines(table: pd.DataFrame, along: str, names: Mapping[str, str], *, x: str,
             go.Scatter(
                 x=table[along].to_numpy("float32"),
                 y=table[column].to_numpy("float32"),
-                name=escape(name),
+                name=plot_text(name),
                 mode="lines",
                 line={"color": colour, "width": 4, "dash": dash},
                 hovertemplate="%{x:.4g}: %{y:.4g}<extra></extra>",

@@ -15,7 +15,7 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.how_engine import Growth, Read, Training
 from components.source import draw_source
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 from components.workbench import DEFAULT_BOX
 
 LINES = 8
@@ -173,7 +173,7 @@ def _draw_curve(page: Page, training: Training, names: dict[found.Stage, str]) -
     st.subheader(page.say("how.curve.title"))
     drawing = go.Figure()
     for source, points in training.held_out.items():
-        drawing.add_scatter(x=points[:, 0], y=points[:, 1], mode="lines", name=escape(source), line={"width": 2})
+        drawing.add_scatter(x=points[:, 0], y=points[:, 1], mode="lines", name=plot_text(source), line={"width": 2})
     drawing.add_scatter(
         x=training.tokens,
         y=training.bits,

@@ -18,7 +18,7 @@ from components.figure import draw_note
 from components.frame import Page, section
 from components.how_answers import Share
 from components.job_panel import draw_job
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -115,7 +115,7 @@ def draw_understanding(page: Page) -> None:
         drawing = heat(cosines, x="", y="", height=120 + 36 * len(texts))
         places = np.arange(len(texts))
         drawing.update_xaxes(tickmode="array", tickvals=places, ticktext=names)
-        short = [escape(f"{at} {text if len(text) <= 14 else text[:13] + '…'}") for at, text in enumerate(texts)]
+        short = [plot_text(f"{at} {text if len(text) <= 14 else text[:13] + '…'}") for at, text in enumerate(texts)]
         drawing.update_yaxes(tickmode="array", tickvals=places, ticktext=short)
         frame = pd.DataFrame(cosines).assign(text=texts)
         page.figure(drawing, key="alike_all", badge=made.badge, alt=page.say("how.alike.all_alt"), data=frame)

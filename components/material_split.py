@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain
 from components.material_choice import choose_data, current_data
 from components.material_engine import Pile, Shares
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 from components.unbox_kit import megabytes
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _drawing(page: Page, counts: Counter[tuple[Part, str]]) -> go.Figure:
 def _label(page: Page, label: str) -> str:
     """Return a class's name for a legend, where Plotly would read markup."""
     text = " ".join(label.split())
-    return escape(text if len(text) <= 24 else text[:23] + "…") or page.say("material.column.none")
+    return plot_text(text if len(text) <= 24 else text[:23] + "…") or page.say("material.column.none")
 
 
 def _keep(pile: Pile, seed: int, shares: Shares) -> About:

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.generate_text import readable
 from components.prompt_tuning_engine import Tried
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 from lessons import Words
 from llmkit.generate.few_shot import wilson
 from llmkit.write import Change
@@ -68,7 +68,7 @@ def board(done: Sequence[Tried], say: Words) -> go.Figure:
             hovertemplate="%{x:.0%}<extra></extra>",
         )
     )
-    names = [escape(one.version.name[:24]) for one in done]
+    names = [plot_text(one.version.name[:24]) for one in done]
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(done))), ticktext=names, autorange="reversed")
     figure.update_xaxes(range=[0, 1], tickformat=".0%", title={"text": say("prompt_tuning.axis")})
     return figure.update_layout(height=130 + 70 * len(done), showlegend=False)

@@ -15,7 +15,7 @@ from components.badge import Badge
 from components.figure import draw_note
 from components.frame import Page, plain, section
 from components.job_panel import draw_job
-from components.theme import ACCENT, QUIET, plotly_layout
+from components.theme import ACCENT, QUIET, plot_text, plotly_layout
 from llmkit.compress.form import FORMS
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _drawing(table: pd.DataFrame, told: Sequence[str], *, size: str, quality: st
                 "size": dots.astype(np.float32),
                 "color": [QUIET if form == ORIGINAL else ACCENT for form in table["form"]],
             },
-            hovertext=[escape(one) for one in told],
+            hovertext=[plot_text(one) for one in told],
             hoverinfo="text",
         )
     )
