@@ -17,7 +17,7 @@ from components.fast_engine import Exported
 from components.figure import draw_note
 from components.frame import Page, Verdict, plain, section
 from components.job_panel import draw_job
-from components.theme import ACCENT, QUIET, own_style
+from components.theme import ACCENT, QUIET, own_style, plot_text
 from llmkit import jobs
 from llmkit.compress.onnx_graph import Graph, Port
 
@@ -295,7 +295,7 @@ def _treemap(table: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     figure = go.Figure(
         go.Treemap(
             ids=[*(f"kind {name}" for name in present), *table["operator"]],
-            labels=[*(escape(names[name]) for name in present), *map(escape, short)],
+            labels=[*(plot_text(names[name]) for name in present), *map(plot_text, short)],
             parents=[*("" for _ in present), *(f"kind {name}" for name in table["kind"])],
             values=np.asarray([*(totals[name] for name in present), *table["nodes"]], dtype=np.float32),
             branchvalues="total",

@@ -14,7 +14,7 @@ from components import pictograms
 from components.finetune_plan import METHODS
 from components.finetune_runs import Run, interval
 from components.frame import short
-from components.theme import ACCENT
+from components.theme import ACCENT, plot_text
 from lessons import Words
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def curves(runs: Mapping[str, Run], which: str, say: Words) -> go.Figure:
                 x=np.asarray([point[0] for point in points], dtype=np.float32),
                 y=np.asarray([point[1] for point in points], dtype=np.float32),
                 mode="lines+markers" if few else "lines",
-                name=escape(say(f"finetune.method.{method}")),
+                name=plot_text(say(f"finetune.method.{method}")),
                 line={"color": COLOURS[method], "width": 4 if few else 2, "dash": DASHES[method]},
                 marker={"size": 11, "symbol": SYMBOLS[method]},
                 hovertemplate="%{x}: %{y:.3f}<extra></extra>",
@@ -182,7 +182,7 @@ def memory(runs: Mapping[str, Run], say: Words) -> go.Figure:
     import plotly.graph_objects as go
 
     done = [run for run in runs.values() if run.result is not None]
-    names = [escape(say(f"finetune.method.{run.method}")) for run in done]
+    names = [plot_text(say(f"finetune.method.{run.method}")) for run in done]
     figure = go.Figure()
     colours = dict(zip(PIECES, ("#1f77d0", "#d98200", ACCENT, "rgba(138,133,128,0.45)"), strict=True))
     for piece in PIECES:
@@ -191,7 +191,7 @@ def memory(runs: Mapping[str, Run], say: Words) -> go.Figure:
                 x=np.asarray([pieces_of((run.result or {})["memory"])[piece] / MIB for run in done], dtype=np.float32),
                 y=names,
                 orientation="h",
-                name=escape(say(f"finetune.memory.{piece}")),
+                name=plot_text(say(f"finetune.memory.{piece}")),
                 marker={"color": colours[piece]},
                 hovertemplate="%{x:,.0f}<extra></extra>",
             )

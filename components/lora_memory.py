@@ -16,7 +16,7 @@ from components.figure import draw_note, draw_plotly
 from components.frame import Page
 from components.job_panel import draw_job
 from components.lora_plan import Plan
-from components.theme import ACCENT
+from components.theme import ACCENT, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -122,7 +122,7 @@ def _drawing(page: Page, told: Measured) -> go.Figure:
     import plotly.graph_objects as go
 
     say = page.say
-    names = [escape(say(f"lora.method.{name}")) for name in told]
+    names = [plot_text(say(f"lora.method.{name}")) for name in told]
     figure = go.Figure()
     for piece, colour in COLOURS.items():
         figure.add_trace(
@@ -130,7 +130,7 @@ def _drawing(page: Page, told: Measured) -> go.Figure:
                 x=np.asarray([pieces(one)[piece] / MIB for one in told.values()], dtype=np.float32),
                 y=names,
                 orientation="h",
-                name=escape(say(f"lora.memory.{piece}")),
+                name=plot_text(say(f"lora.memory.{piece}")),
                 marker={"color": colour},
                 hovertemplate="%{x:,.1f}<extra></extra>",
             )

@@ -16,7 +16,7 @@ from components.figure import draw_note
 from components.frame import Page, Verdict, plain
 from components.job_panel import POLL_S, draw_log, progress_line
 from components.pretrain_engine import KIND, Plan
-from components.theme import ACCENT, QUIET, own_style
+from components.theme import ACCENT, QUIET, own_style, plot_text
 from llmkit import jobs
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def _losses(page: Page, course: dict[str, Any], blind: float) -> go.Figure:
         (ends, np.full(2, blind, dtype=np.float32), "blind", {"color": QUIET, "width": 2, "dash": "dash"}),
     ):
         drawing.add_trace(
-            go.Scatter(x=x, y=y, name=escape(say(f"pretrain.curve.{name}")), mode="lines", line=line, connectgaps=False)
+            go.Scatter(
+                x=x, y=y, name=plot_text(say(f"pretrain.curve.{name}")), mode="lines", line=line, connectgaps=False
+            )
         )
     known = [float(value) for value in (*held, *seen, blind) if math.isfinite(value)]
     drawing.update_xaxes(title={"text": say("pretrain.axis.step")}, range=[0, course["steps"]], showgrid=False)

@@ -86,9 +86,9 @@ def outcomes(counted: Mapping[str, Mapping[str, int]], say: Words) -> go.Figure:
         share = np.asarray([hit / n for hit, n in zip(hits, totals, strict=True)], dtype=np.float32)
         ends = np.asarray([wilson(hit, n) for hit, n in zip(hits, totals, strict=True)], dtype=np.float32)
         figure.add_bar(
-            x=[escape(say(f"prompt_tuning.way.{way}")) for way in ways],
+            x=[plot_text(say(f"prompt_tuning.way.{way}")) for way in ways],
             y=share,
-            name=escape(say(f"prompt_tuning.outcome.{name}")),
+            name=plot_text(say(f"prompt_tuning.outcome.{name}")),
             marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.25}},
             text=[f"{hit}" for hit in hits],
             textposition="inside",

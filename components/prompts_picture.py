@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.prompts_engine import Sent
-from components.theme import ACCENT, QUIET
+from components.theme import ACCENT, QUIET, plot_text
 from lessons import Words
 from llmkit.tokens import glyphs
 from llmkit.tokens.pieces import join
@@ -53,7 +53,7 @@ def accuracy(
                 x=np.asarray(places, dtype=np.float32),
                 y=np.asarray([run["right"] / run["n"] for run in own], dtype=np.float32),
                 mode="markers",
-                name=escape(name),
+                name=plot_text(name),
                 marker={"size": 13, "color": _COLOURS[at % 3], "symbol": _SYMBOLS[at % 3], "opacity": 0.8},
                 text=[_dot(run, name, say) for run in own],
                 hovertemplate="%{text}<extra></extra>",
@@ -64,7 +64,7 @@ def accuracy(
             x=np.asarray([counts.index(k) for k in medians], dtype=np.float32),
             y=np.asarray(list(medians.values()), dtype=np.float32),
             mode="lines",
-            name=escape(say("prompts.accuracy.median")),
+            name=plot_text(say("prompts.accuracy.median")),
             line={"color": ACCENT, "width": 4},
             hovertemplate="%{y:.0%}<extra></extra>",
         )
@@ -100,9 +100,9 @@ def one(rows: Sequence[Mapping[str, Any]], names: tuple[str, ...], say: Words) -
             go.Bar(
                 x=[str(row["shots"]) for row in rows],
                 y=values,
-                name=escape(name),
+                name=plot_text(name),
                 marker={"color": colour},
-                hovertemplate="%{x}: %{y:.1%}<extra>" + escape(name) + "</extra>",
+                hovertemplate="%{x}: %{y:.1%}<extra>" + plot_text(name) + "</extra>",
             )
         )
     figure.update_xaxes(title={"text": say("prompts.shots")}, type="category", showgrid=False)

@@ -252,7 +252,7 @@ def _drawing(table: pd.DataFrame, told: Sequence[str], *, size: str, quality: st
             x=table["size_mib"].to_numpy(dtype=np.float32),
             y=table["quality"].to_numpy(dtype=np.float32),
             mode="markers+text",
-            text=[escape(str(form)) for form in table["form"]],
+            text=[plot_text(str(form)) for form in table["form"]],
             textposition="top center",
             cliponaxis=False,
             marker={

@@ -11,6 +11,7 @@ import shutil
 import sys
 import sysconfig
 import time
+from itertools import product
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def with_compiled_blocks(model: Transformer) -> Transformer:
 
 def _warm(runner: PartsRunner) -> None:
     """Meet every shape that there will be: one text and several, whole and token after token."""
-    for rows, tokens in ((rows, tokens) for rows in (1, 3) for tokens in WARM_TOKENS):
+    for rows, tokens in product((1, 3), WARM_TOKENS):
         ids = np.ones((rows, tokens), dtype=np.int64)
         runner.scores(ids)
         if runner.causal:
