@@ -56,7 +56,9 @@ def _draw_figures(page: Page, bench: Mapping[str, str]) -> None:
     numbers = {key: n for n, key in enumerate(names, 1)}
     key = f"notes_figure_{slug}"
     chosen = state.get("chosen", "")
-    st.session_state[key] = chosen if chosen in names else ""  # its words may have changed since it was chosen
+    wanted = chosen if chosen in names else ""  # its words may have changed since it was chosen
+    if st.session_state.get(key) != wanted:  # what is written here replaces a choice that is on its way
+        st.session_state[key] = wanted
     st.selectbox(
         page.say("common.notes.figure"),
         ("", *names),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -64,8 +65,13 @@ def lay_reviews(home: Path) -> None:
 
 
 def children() -> list[psutil.Process]:
-    """The forms' processes that are alive below this one."""
-    return [one for one in psutil.Process().children(recursive=True) if "llmkit.compress.bench_child" in one.cmdline()]
+    """The forms' processes that this one has started and that are alive."""
+    found = list[psutil.Process]()
+    for one in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # another test's, ended and not yet waited for
+            if "llmkit.compress.bench_child" in one.cmdline():
+                found.append(one)
+    return found
 
 
 def measured(box: str, forms: Sequence[str], patch: pytest.MonkeyPatch) -> Ran:
