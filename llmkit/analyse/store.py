@@ -10,8 +10,9 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager
 
+from llmkit.database import all_or_nothing, opened
 from llmkit.home import home
 
 MOST = 200_000
@@ -41,7 +42,7 @@ class Store:
         found: dict[str, bytes] = {}
         listed = list(keys)
         try:
-            with closing(_connect()) as connection:
+            with _database() as connection:
                 for start in range(0, len(listed), _LOOKUP):
                     some = listed[start : start + _LOOKUP]
                     marks = ",".join("?" * len(some))
@@ -57,7 +58,7 @@ class Store:
         """Keep what was read just now."""
         now = time.time()
         try:
-            with closing(_connect()) as connection, connection:
+            with _database() as connection, all_or_nothing(connection):
                 rows = [(self._key(text), value, now) for text, value in read.items()]
                 connection.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?)", rows)
                 (count,) = connection.execute("SELECT count(*) FROM readings").fetchone()
@@ -72,7 +73,7 @@ class Store:
     def keep_pace(self, seconds: float) -> None:
         """Keep how long one text took on this machine, in seconds."""
         try:
-            with closing(_connect()) as connection, connection:
+            with _database() as connection, all_or_nothing(connection):
                 connection.execute("INSERT OR REPLACE INTO pace VALUES (?, ?, ?)", (self._asked, seconds, time.time()))
         except sqlite3.Error:
             return
@@ -80,7 +81,7 @@ class Store:
     def pace(self) -> float | None:
         """How long one text took when this was last asked here, in seconds; None where it never was."""
         try:
-            with closing(_connect()) as connection:
+            with _database() as connection:
                 row = connection.execute("SELECT seconds FROM pace WHERE asked = ?", (self._asked,)).fetchone()
         except sqlite3.Error:
             return None
@@ -91,9 +92,7 @@ class Store:
         return hashlib.blake2b(told, digest_size=16).digest()
 
 
-def _connect() -> sqlite3.Connection:
-    place = home() / "tables"
-    place.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(place / "readings.db", timeout=10)
-    connection.executescript(_MAKE)
-    return connection
+def _database() -> AbstractContextManager[sqlite3.Connection]:
+    return opened(
+        home() / "tables" / "readings.db", lambda made: made.executescript(_MAKE), told=sqlite3.OperationalError
+    )

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from llmkit.database import all_or_nothing
 from llmkit.home import home
 from llmkit.jobs.job import Job, JobError
 from llmkit.jobs.kinds import kinds
@@ -30,7 +31,6 @@ from llmkit.jobs.store import (
     jobs_home,
     kill_tree,
     remove,
-    transaction,
     work_folder,
     worker_lock,
 )
@@ -74,7 +74,7 @@ def submit(kind: str, settings: Mapping[str, Any]) -> Job:
     job_id, text = identify(kind, settings)
     with database(make=True) as connection:
         mend(connection)
-        with transaction(connection):
+        with all_or_nothing(connection):
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if row is None or _lost(row):
                 connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
@@ -142,7 +142,7 @@ def cancel(job_id: str) -> Job:
         JobError: ``job_unknown``, ``job_database``, ``job_database_newer``.
     """
     _require_name(job_id)
-    with database() as connection, transaction(connection):
+    with database() as connection, all_or_nothing(connection):
         connection.execute(
             "UPDATE jobs SET state = 'cancelled', ended_at = ? WHERE id = ? AND state = 'queued'", (time.time(), job_id)
         )
@@ -159,7 +159,7 @@ def retry(job_id: str) -> Job:
     _require_name(job_id)
     with database() as connection:
         mend(connection)
-        with transaction(connection):
+        with all_or_nothing(connection):
             _queue_again(connection, job_id)
         attend()
         return _read(connection, job_id)
@@ -173,7 +173,7 @@ def forget(job_id: str) -> None:
     """
     if get(job_id).active:
         raise JobError("job_active", job=job_id)
-    with database() as connection, transaction(connection):
+    with database() as connection, all_or_nothing(connection):
         gone = connection.execute("DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (job_id,))
         if not gone.rowcount:  # another process has queued it meanwhile
             raise JobError("job_active", job=job_id)

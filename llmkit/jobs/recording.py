@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmkit.database import all_or_nothing
 from llmkit.jobs.job import Job, JobError
 from llmkit.jobs.kinds import kinds
 from llmkit.jobs.queue import all_jobs, folder, get, identify
-from llmkit.jobs.store import database, job_folder, remove, to_json, transaction
+from llmkit.jobs.store import database, job_folder, remove, to_json
 
 FORMAT, VERSION = "llmkit-recording", 1
 BOOK = "recording.json"
@@ -164,7 +165,7 @@ def _lay(archive: zipfile.ZipFile, job: Mapping[str, Any]) -> None:
             float(job["started_at"]), float(job["ended_at"]), to_json(job["result"]), to_json(made_with),
             int(bool(files)), size,
         )  # fmt: skip
-        with database(make=True) as connection, transaction(connection):
+        with database(make=True) as connection, all_or_nothing(connection):
             connection.execute(
                 "INSERT INTO jobs (id, kind, settings, state, place, created_at, started_at, ended_at, result,"
                 " made_with, has_files, size_bytes) VALUES (?, ?, ?, 'done',"

@@ -18,10 +18,11 @@ from typing import Any
 
 import psutil
 
+from llmkit.database import all_or_nothing
 from llmkit.jobs import kinds
 from llmkit.jobs.job import JobError
 from llmkit.jobs.report import Cancelled
-from llmkit.jobs.store import database, job_folder, remove, to_json, transaction, work_folder
+from llmkit.jobs.store import database, job_folder, remove, to_json, work_folder
 
 EVERY_S = 0.25
 """How often at most progress is written and a cancel looked for."""
@@ -131,7 +132,7 @@ def finish(job_id: str, claim: str, result: str, made: Mapping[str, str]) -> Non
     work = work_folder(job_id, claim)
     size_bytes = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     has_files = any(work.iterdir())
-    with database() as connection, transaction(connection):
+    with database() as connection, all_or_nothing(connection):
         kept = connection.execute(
             """UPDATE jobs SET state = 'done', result = ?, made_with = ?, has_files = ?, size_bytes = ?, ended_at = ?,
                    done = CASE total WHEN 0 THEN 1 ELSE total END, total = CASE total WHEN 0 THEN 1 ELSE total END,

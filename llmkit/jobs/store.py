@@ -16,12 +16,11 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from llmkit.database import BUSY_S, opened
 from llmkit.home import home
 from llmkit.jobs.job import JobError
 
 VERSION = 1
-BUSY_S = 15.0
-"""How long one process waits for another that writes."""
 
 SCHEMA = """
 CREATE TABLE jobs (
@@ -79,35 +78,10 @@ def database(*, make: bool = False) -> Iterator[sqlite3.Connection]:
             ``job_database_newer`` where a newer version of the guide has written it.
     """
     path = database_path()
-    try:
-        if make:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        address = f"{path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
-        connection = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)
-    except (OSError, sqlite3.Error) as error:
-        raise JobError("job_database", path=str(path), detail=str(error)) from error
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if (version := _version(connection)) != VERSION:
-            _migrate(connection, path, version)
+    with opened(
+        path, _make_ready, lambda said: JobError("job_database", path=str(path), detail=said), make=make
+    ) as connection:
         yield connection
-    except sqlite3.Error as error:
-        raise JobError("job_database", path=str(path), detail=str(error)) from error
-    finally:
-        connection.close()
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Do everything inside, or nothing; no other process writes meanwhile."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def to_json(value: Any) -> str:
@@ -191,8 +165,12 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
+def _make_ready(connection: sqlite3.Connection) -> None:
     """Bring a new or an older database to this version; refuse a newer one, and one that is not ours."""
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if _version(connection) == VERSION:
+        return
+    path = database_path()
     with FileLock(path.with_name("making.lock"), timeout=BUSY_S):
         version = _version(connection)  # another process may have been quicker
         if version > VERSION:
@@ -200,7 +178,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
         if version == VERSION:
             return
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise JobError("job_database", path=str(path), detail="it holds the tables of something else")
+            raise sqlite3.DatabaseError("it holds the tables of something else")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 

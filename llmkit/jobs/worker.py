@@ -20,6 +20,7 @@ from typing import BinaryIO
 import psutil
 from filelock import FileLock, Timeout
 
+from llmkit.database import all_or_nothing
 from llmkit.jobs.queue import ROOT, mend, own_environment
 from llmkit.jobs.store import (
     app_locks,
@@ -30,7 +31,6 @@ from llmkit.jobs.store import (
     job_folder,
     kill_tree,
     remove,
-    transaction,
     work_folder,
     worker_lock,
 )
@@ -95,7 +95,7 @@ class Worker:
 
     def retire(self) -> bool:
         """Say that there is no worker any more, unless a job has come: who asks for work then starts another one."""
-        with transaction(self.connection):
+        with all_or_nothing(self.connection):
             if self.connection.execute("SELECT 1 FROM jobs WHERE state = 'queued'").fetchone():
                 return False
             self.connection.execute("DELETE FROM worker")
@@ -108,7 +108,7 @@ class Worker:
         """Take the next job, if there is one."""
         if self.connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone() is None:
             return None
-        with transaction(self.connection):
+        with all_or_nothing(self.connection):
             row: sqlite3.Row | None = self.connection.execute(
                 """UPDATE jobs SET state = 'running', claim = ?, started_at = ?, worker_pid = ?, worker_started = ?,
                        child_pid = NULL, child_started = NULL
@@ -182,7 +182,7 @@ class Worker:
         for number, row in enumerate(ended):
             size_bytes += row["size_bytes"]
             if number and (number >= KEPT_JOBS or size_bytes > KEPT_BYTES):
-                with transaction(self.connection):
+                with all_or_nothing(self.connection):
                     gone = self.connection.execute(
                         "DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (row["id"],)
                     )

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from llmkit.database import BUSY_S, all_or_nothing, opened
 from llmkit.home import home
 from llmkit.journal import schema
 from llmkit.journal.errors import JournalError
-
-BUSY_S = 15.0
-"""How long one tab or process waits for another that writes."""
 
 BACKUPS_KEPT = 3
 """Of those made daily, and again of those made before a migration."""
@@ -43,21 +41,10 @@ def database() -> Iterator[sqlite3.Connection]:
             ``journal_database_newer`` where a newer version of the guide has written it.
     """
     path = database_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    except (OSError, sqlite3.Error) as error:
-        raise JournalError("journal_database", path=str(path), detail=str(error)) from error
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        _make_ready(connection, path)
+    with opened(
+        path, _make_ready, lambda said: JournalError("journal_database", path=str(path), detail=said)
+    ) as connection:
         yield connection
-    except (OSError, sqlite3.Error) as error:
-        raise JournalError("journal_database", path=str(path), detail=str(error)) from error
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -67,14 +54,8 @@ def transaction() -> Iterator[sqlite3.Connection]:
     Raises:
         JournalError: as `database`.
     """
-    with database() as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+    with database() as connection, all_or_nothing(connection):
+        yield connection
 
 
 def backups() -> tuple[Path, ...]:
@@ -120,9 +101,11 @@ def restore(backup: Path) -> Path:
     return aside
 
 
-def _make_ready(connection: sqlite3.Connection, path: Path) -> None:
+def _make_ready(connection: sqlite3.Connection) -> None:
     """Bring a new or an older journal to this version, and keep the day's backup before anything is written."""
-    wanted = len(schema.MIGRATIONS)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    path, wanted = database_path(), len(schema.MIGRATIONS)
     if _version(connection) == wanted and _is_ours(connection) and _todays_backup().exists():
         return
     try:
@@ -132,7 +115,7 @@ def _make_ready(connection: sqlite3.Connection, path: Path) -> None:
                 raise JournalError("journal_database_newer", path=str(path), version=version, known=wanted)
             holds = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if (holds or version) and not _is_ours(connection):
-                raise JournalError("journal_database", path=str(path), detail="it holds the tables of something else")
+                raise sqlite3.DatabaseError("it holds the tables of something else")
             if version == wanted:
                 _back_up(connection, _todays_backup())
                 return

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from llmkit.database import BUSY_S, all_or_nothing, opened
 from llmkit.home import home
 from llmkit.workshop.errors import WorkshopError
 
 VERSION = 1
 APPLICATION_ID = 0x4C4D524D
 """Stands in the head of the file ("LMRM"), so that another program's database is not taken for a room."""
-
-BUSY_S = 15.0
 
 SCHEMA = """
 CREATE TABLE room (
@@ -50,33 +49,21 @@ def transaction(*, write: bool = True) -> Iterator[sqlite3.Connection]:
         WorkshopError: ``room_database`` where it cannot be read or written; it is never overwritten.
     """
     path = database_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    except (OSError, sqlite3.Error) as error:
-        raise WorkshopError("room_database", path=str(path), detail=str(error)) from error
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = OFF")  # of an hour in a room nothing is worth waiting for a disk
-        _make_ready(connection, path)
-        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-    except (OSError, sqlite3.Error) as error:
-        raise WorkshopError("room_database", path=str(path), detail=str(error)) from error
-    finally:
-        connection.close()
+    with (
+        opened(
+            path, _make_ready, lambda said: WorkshopError("room_database", path=str(path), detail=said)
+        ) as connection,
+        all_or_nothing(connection, write=write),
+    ):
+        yield connection
 
 
-def _make_ready(connection: sqlite3.Connection, path: Path) -> None:
+def _make_ready(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = OFF")  # of an hour in a room nothing is worth waiting for a disk
     if _is_ours(connection):
         return
-    with FileLock(path.with_name("making.lock"), timeout=BUSY_S):
+    with FileLock(database_path().with_name("making.lock"), timeout=BUSY_S):
         if _is_ours(connection):  # another process was quicker
             return
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
