@@ -13,21 +13,18 @@ from typing import Any, Literal
 
 import anyio
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmkit.generate.errors import GenerateError
-from llmkit.generate.sampling import Sampling, SamplingError
+from llmkit.generate.sampling import Sampling
 from llmkit.serve.engine import Engine
 from llmkit.serve.errors import RefusedError
 from llmkit.serve.limits import BodyLimit, Gate, Limits, require_key
 from llmkit.serve.metrics import Metrics
+from llmkit.serve.refusals import answer_refusals, as_refused, refusal
 from llmkit.serve.shapes import Answer, Chat, Classify, Completion, Embeddings, Told, Writing, usage
 from llmkit.serve.task import Task
-from llmkit.tokens import TokenizerError
 
 OPEN = frozenset({"/health", "/ready", "/metrics"})
 """What whoever watches the server may ask without the key: it tells counts, no texts."""
@@ -140,7 +137,7 @@ def create_app(
     # its documentation pages would fetch scripts from another machine
     app = FastAPI(title="llmkit", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.server = server
-    _refusals(app)
+    answer_refusals(app)
     _about(app, server)
     _texts(app, server)
     _states(app, server)
@@ -148,52 +145,6 @@ def create_app(
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
     app.add_middleware(Watch, server=server, paths=paths)
     return app
-
-
-def _refusals(app: FastAPI) -> None:
-    """Every error in OpenAI's shape."""
-
-    async def refused(_request: Request, error: Exception) -> Response:
-        return _told(as_refused(error))
-
-    app.add_exception_handler(Exception, refused)
-    for kind in (RefusedError, HTTPException, RequestValidationError, GenerateError, SamplingError, TokenizerError):
-        app.add_exception_handler(kind, refused)
-
-
-def _told(refused: RefusedError) -> JSONResponse:
-    return JSONResponse(refused.body(), status_code=refused.status, headers=refused.headers)
-
-
-def as_refused(error: Exception) -> RefusedError:
-    """What a request is told that has met this error; of a mistake of ours no more than that it was one."""
-    if isinstance(error, RefusedError):
-        return error
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return RefusedError(400, "invalid_json", f"This is no JSON: {first.get('ctx', {}).get('error', '')}.")
-        where = ".".join(str(part) for part in first["loc"][1:])[:100]
-        return RefusedError(
-            400, "invalid_request", f"{where or 'body'}: {str(first['msg'])[:300]}", param=where or None
-        )
-    if isinstance(error, HTTPException):
-        code = _CODES.get(error.status_code, "invalid_request")
-        return RefusedError(error.status_code, code, str(error.detail), headers=error.headers)
-    if isinstance(error, GenerateError):
-        if error.code in ("generation_busy", "box_unloaded"):
-            return RefusedError(503, error.code, str(error), kind="server_error", headers={"Retry-After": "2"})
-        return RefusedError(400, error.code, str(error))
-    if isinstance(error, SamplingError):
-        told = "{setting} is {asked}; it goes from {low} to {high}.".format(**error.values)
-        return RefusedError(400, error.code, told, param=str(error.values["setting"]))
-    if isinstance(error, TokenizerError):
-        return RefusedError(400, error.code, str(error))
-    told = "Something went wrong in here; the server's log says what."
-    return RefusedError(500, "internal_error", told, kind="server_error")
-
-
-_CODES = {404: "unknown_url", 405: "method_not_allowed", 408: "body_too_slow", 413: "body_too_large"}
 
 
 class Watch:
@@ -227,7 +178,7 @@ class Watch:
                 require_key(self._server.key, Headers(scope=scope).get("authorization"))
             await self._app(scope, receive, noticed)
         except RefusedError as refused:
-            await _told(refused)(scope, receive, noticed)
+            await refusal(refused)(scope, receive, noticed)
         except Exception:
             status = 500
             raise
