@@ -46,7 +46,7 @@ def take_part(bench: Workbench, slug: str) -> bool:
         present.lay_out(bench)
         return _draw_bar(bench, slug, room)
     except workshop.WorkshopError as error:
-        st.sidebar.error(_sentence(bench, error))
+        st.sidebar.error(workshop_desk.sentence(bench, error))
         present.lay_out(bench)
         return True
 
@@ -160,7 +160,7 @@ def _draw_bar(bench: Workbench, slug: str, room: workshop.Room) -> bool:
                 workshop.seen(guest, slug, moved=False)
                 _draw_hand(bench, guest, room, slug)
         except workshop.WorkshopError as error:
-            st.error(_sentence(bench, error))
+            st.error(workshop_desk.sentence(bench, error))
 
     with st.container(border=True, key="room_bar"):
         bar()
@@ -196,7 +196,3 @@ def _draw_hand(bench: Workbench, guest: str, room: workshop.Room, slug: str) -> 
             st.button(say("workshop.bar.leave"), key="room_leave", on_click=_leave)
     if up:
         st.caption(say("workshop.bar.hand.up"))
-
-
-def _sentence(bench: Workbench, error: workshop.WorkshopError) -> str:
-    return bench.say(f"common.error.{error.code}", **{name: plain(value) for name, value in error.values.items()})

@@ -6,7 +6,6 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from html import escape
 
 import pandas as pd
@@ -22,6 +21,8 @@ from llmkit.workshop import Guest
 POLL_S = 3.0
 QUIET_S = 180.0
 """Who has done nothing for so long may be stuck."""
+
+_FAILED = "_room_failed"
 
 
 def draw_desk(bench: Workbench, slug: str, *, leave: Callable[[], None]) -> None:
@@ -39,6 +40,8 @@ def draw_desk(bench: Workbench, slug: str, *, leave: Callable[[], None]) -> None
         leave()
         return
     with st.sidebar.container(border=True, key="room_desk"):
+        if (failed := st.session_state.pop(_FAILED, None)) is not None:
+            st.error(sentence(bench, failed))
         st.html(f"<b>{escape(say('workshop.room', code=room.code))}</b>")
         st.button(say("workshop.present"), key="room_present", on_click=lambda: present.turn(on=not present.is_on()))
         _draw_link(bench, room.code)
@@ -52,15 +55,24 @@ def draw_desk(bench: Workbench, slug: str, *, leave: Callable[[], None]) -> None
             st.button(say("workshop.leave"), key="room_close", on_click=_close, args=(key, leave))
 
 
+def sentence(bench: Workbench, error: workshop.WorkshopError) -> str:
+    """Return what went wrong with the room, in the page's language."""
+    return bench.say(f"common.error.{error.code}", **{name: plain(value) for name, value in error.values.items()})
+
+
 def _close(key: str, leave: Callable[[], None]) -> None:
     _do(workshop.close_room, key)
-    leave()
+    if _FAILED not in st.session_state:  # else it is open still, and so is this desk
+        leave()
 
 
 def _do(act: Callable[..., None], *args: object, **kwargs: object) -> None:
     """Do something in the room; where another window has closed it, the page says so when it is drawn."""
-    with suppress(workshop.WorkshopError):
+    try:
         act(*args, **kwargs)
+    except workshop.WorkshopError as error:
+        if error.code == "room_database":
+            st.session_state[_FAILED] = error
 
 
 def _draw_link(bench: Workbench, code: str) -> None:
@@ -91,7 +103,7 @@ def _draw_people(bench: Workbench, key: str) -> None:
         try:
             here = [guest for guest in workshop.guests() if guest.is_here()]
         except workshop.WorkshopError as error:
-            st.error(say(f"common.error.{error.code}", **{name: plain(value) for name, value in error.values.items()}))
+            st.error(sentence(bench, error))
             return
         st.html(f"<b>{escape(say('workshop.here', n=len(here)))}</b>")
         if not here:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from components import audience
 from lessons import words
 from llmkit import workshop
+from llmkit.workshop import store
 from tests.pages.conftest import OpenPage, seen
 
 LANGS = ("zh-TW", "en")
@@ -150,6 +153,23 @@ def test_a_broken_room_stops_no_page(open_page: OpenPage, own_home: object) -> N
     assert not app.exception
     assert "<header" in seen(app)
     assert any("room" in error.value for error in app.error)
+
+
+def test_a_room_that_could_not_be_closed_keeps_its_instructor(open_page: OpenPage, own_home: object) -> None:
+    app = open_page("tokens", lang="en")
+    app.button(key="room_open").click().run()
+    with closing(sqlite3.connect(store.database_path())) as connection, connection:
+        connection.execute("CREATE TRIGGER full BEFORE DELETE ON room BEGIN SELECT raise(ABORT, 'disk full'); END")
+    app.button(key="room_close").click().run()
+    assert not app.exception
+    assert workshop.room() is not None
+    assert "room_close" in keys(app)
+    assert any("disk full" in error.value for error in app.error)
+    with closing(sqlite3.connect(store.database_path())) as connection, connection:
+        connection.execute("DROP TRIGGER full")
+    app.button(key="room_close").click().run()
+    assert workshop.room() is None
+    assert "room_open" in keys(app)
 
 
 def test_nobody_becomes_instructor_without_the_key(open_page: OpenPage, own_home: object) -> None:
