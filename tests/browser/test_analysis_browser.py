@@ -49,7 +49,7 @@ def test_a_hostile_table_is_read_and_taken_away(visit, tmp_path: Path) -> None:
         assert len(saved[0]) == 5
         assert not [cell for row in saved for cell in row if cell.startswith(("=", "+", "@"))]
         wait_until_drawn(page)
-        assert page.locator(".kit .do li").nth(3).get_attribute("class") == "done"
+        expect(page.locator(".kit .do li").nth(3)).to_have_class("done")
 
         assert not alerts
         assert page.locator("[data-testid=stMain] img[src*='evil'], [data-testid=stMain] img[src='x']").count() == 0

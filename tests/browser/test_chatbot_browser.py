@@ -41,7 +41,7 @@ def test_a_chat_by_keyboard_and_a_token_looked_into(visit: Any) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(view).to_have_attribute("data-token", "1")
-    assert re.search(r"\d\.\d bits", view.locator(".readout").inner_text())
+    expect(view.locator(".readout")).to_contain_text(re.compile(r"\d\.\d bits"))
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-picture_chatbot_why")).to_be_visible(timeout=60_000)
     expect(page.locator(".st-key-picture_chatbot_lens")).to_be_visible(timeout=60_000)

@@ -67,7 +67,7 @@ def test_ways_are_run_and_looked_at(visit, tmp_path: Path, monkeypatch: pytest.M
         shown = page.locator(".opened li bdi").all_inner_texts()
         assert sorted(shown) == sorted(inside)[:40] if len(inside) <= 40 else set(shown) <= set(inside)
         wait_until_drawn(page)
-        assert page.locator(".kit .do li").nth(1).get_attribute("class") == "done"
+        expect(page.locator(".kit .do li").nth(1)).to_have_class("done")
         expect(page.get_by_text(say("classify.moved", ways=name))).to_be_visible()
 
         page.locator(".matrix button").first.focus()

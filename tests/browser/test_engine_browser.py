@@ -64,8 +64,8 @@ def test_the_address_keeps_the_place_and_the_rest_follows(visit: Callable) -> No
     wait_until_drawn(page)
     query = parse_qs(urlsplit(page.url).query)
     assert (query["box"], query["sentence"]) == ([BOX], [SENTENCE])
-    assert page.locator(".view:has(canvas.adds)").get_attribute("data-token") == "2"
-    assert page.locator(".view:has(canvas.grid)").get_attribute("data-row") == "5"
+    expect(page.locator(".view:has(canvas.adds)")).to_have_attribute("data-token", "2")
+    expect(page.locator(".view:has(canvas.grid)")).to_have_attribute("data-row", "5")
     page.reload()
     wait_until_drawn(page)
     assert machine_at(page)[:2] == (4, 2)
