@@ -66,7 +66,7 @@ def bars(groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *
                 hovertemplate="%{x:.4f}<extra></extra>",
             )
         )
-    ticks = [plot_text(label if len(label) <= 16 else label[:15] + "…") for label in labels]
+    ticks = [plot_text(label if len(label) <= 18 else label[:17] + "…") for label in labels]
     top = max((float(value) for _, values in groups for value in values), default=0.0)
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(labels))), ticktext=ticks, autorange="reversed", showgrid=False

@@ -234,8 +234,10 @@ def _draw_times(page: Page, rows: Sequence[Row], labels: Sequence[str], alt: str
         "array": (table["high"] - table["median"]).to_numpy(dtype=np.float32),
         "arrayminus": (table["median"] - table["low"]).to_numpy(dtype=np.float32),
     }
-    drawing.data[0].textposition = "inside"
-    drawing.update_xaxes(range=[0, float(table["high"].max()) * 1.1])
+    drawing.update_traces(text=None)
+    for at, median in enumerate(table["median"]):  # at the edge, where no whisker crosses them
+        drawing.add_annotation(x=1, xref="paper", xanchor="right", y=at, text=f"{median:.2f}", showarrow=False)
+    drawing.update_xaxes(range=[0, float(table["high"].max()) * 1.3])
     page.figure(drawing, key=key, badge=badge, alt=alt, data=table)
 
 
