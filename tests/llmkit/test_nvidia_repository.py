@@ -21,6 +21,7 @@ import torch
 import transformers
 
 from llmkit.compress import made
+from llmkit.compress.onnx_graph import read_graph
 from llmkit.serve.errors import ServeError
 from llmkit.serve.nvidia import container, repository
 from llmkit.serve.nvidia.environment import PINS
@@ -49,7 +50,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield found
 
 
-def test_every_file_is_there_and_the_graph_takes_no_room_twice(boxes: dict[str, str], tmp_path: Path) -> None:
+def test_every_file_is_there_and_both_graphs_can_be_read(boxes: dict[str, str], tmp_path: Path) -> None:
     models = repository.write(boxes["gpt2"], FORM, tmp_path / "models")
     files = {str(path.relative_to(models)) for path in models.rglob("*") if path.is_file()}
     assert files == {
@@ -67,6 +68,7 @@ def test_every_file_is_there_and_the_graph_takes_no_room_twice(boxes: dict[str, 
     form = made.folder(boxes["gpt2"], FORM)
     assert form is not None
     assert (models / "graph/1/model.onnx").read_bytes() == (form / "model.onnx").read_bytes()
+    assert read_graph(models / "graph/1/model.onnx") == read_graph(form / "model.onnx")
     about = json.loads((models / "box/1/box.json").read_text())
     assert (about["causal"], about["context_length"], about["box"]) == (True, 64, boxes["gpt2"])
 

@@ -19,7 +19,6 @@ Source: Triton's "Model Repository" and "Model Configuration".
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -62,7 +61,8 @@ class Tensor:
 def write(box_id: str, form_id: str, place: Path) -> Path:
     """Write a box's model repository: all of it, or nothing.
 
-    The graph's files are linked where the disk allows it, so that they take no room twice.
+    The graph's files are copied, not linked: ONNX takes weights that have two names for an attack, so the form itself
+    could not be read any more.
 
     Args:
         form_id: one of ``FORMS``, made before. place: a folder that is not there yet.
@@ -124,7 +124,7 @@ def _write(box_id: str, form_id: str, box_folder: Path, form_folder: Path, half:
         version.mkdir(parents=True)
         shutil.copyfile(ours / f"{name}.py", version / "model.py")
     for file in (MODEL, DATA):
-        _link(form_folder / file, half / GRAPH / VERSION / file)
+        shutil.copyfile(form_folder / file, half / GRAPH / VERSION / file)
     shutil.copyfile(box_folder / "tokenizer.json", half / BOX / VERSION / "tokenizer.json")
     tokenizer = Tokenizer.from_folder(box_folder)
     about = {
@@ -219,10 +219,3 @@ def _quoted(text: str) -> str:
     """
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in text.encode())
     return f'"{"".join(plain)}"'
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one that knows no links
-        shutil.copyfile(source, target)
