@@ -223,6 +223,7 @@ class Page:
     def _update_kit(self) -> None:
         """Draw the parts list again; a section may not draw outside itself, so the whole page does it."""
         if self._drawn:
+            st.empty()  # lets a link that was pressed meanwhile come first: a rerun would stay on this page
             st.rerun()
         elif not self._sections:
             self._draw_kit()

@@ -86,6 +86,7 @@ def test_a_plate_opens_attention_on_the_same_layer_and_token(visit: Callable) ->
     page.wait_for_function(
         "location.search.includes('layer=4') && location.search.includes('token=3')", timeout=patient
     )
+    wait_until_drawn(page)
     page.get_by_role("link", name=words("en")("engine.title")).first.click()
     expect(page.locator(MACHINE)).to_have_attribute("data-token", "3", timeout=patient)
     assert machine_at(page)[:2] == (4, 3)
