@@ -54,7 +54,8 @@ def all_or_nothing(connection: sqlite3.Connection, *, write: bool = True) -> Ite
     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
     try:
         yield connection
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # of some errors, such as a full disk, SQLite goes back by itself
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")

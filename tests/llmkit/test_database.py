@@ -47,6 +47,15 @@ def test_everything_inside_is_done_or_nothing(tmp_path: Path) -> None:
     assert legs(path) == [3, 4]
 
 
+def test_what_sqlite_has_taken_back_itself_is_told_as_it_was(tmp_path: Path) -> None:
+    with chairs(tmp_path / "chairs.db") as connection:
+        with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"), all_or_nothing(connection):
+            connection.execute("INSERT OR ROLLBACK INTO chairs VALUES (NULL)")
+        with all_or_nothing(connection):  # the same connection goes on
+            connection.execute("INSERT INTO chairs VALUES (4)")
+    assert legs(tmp_path / "chairs.db") == [4]
+
+
 def test_nobody_else_writes_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "chairs.db"
     with chairs(path) as first, all_or_nothing(first), chairs(path) as second:
