@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from components import audience, figure, kept, note_box, pictograms, present, workbench
 from components.badge import Badge
@@ -223,7 +224,7 @@ class Page:
     def _update_kit(self) -> None:
         """Draw the parts list again; a section may not draw outside itself, so the whole page does it."""
         if self._drawn:
-            st.empty()  # lets a link that was pressed meanwhile come first: a rerun would stay on this page
+            _let_others_first()
             st.rerun()
         elif not self._sections:
             self._draw_kit()
@@ -313,6 +314,16 @@ def section(draw: Callable[Concatenate[Page, P], T]) -> Callable[Concatenate[Pag
         return guarded(page, page.drawn.next_section(), *args, **kwargs)
 
     return called
+
+
+def _let_others_first() -> None:
+    """Stop here if a link was pressed meanwhile: a rerun that is asked for now would stay on this page.
+
+    Streamlit looks at every element that is drawn; drawn inside a section, one more would replace what stands there.
+    """
+    context = get_script_run_ctx()
+    if context is not None:
+        context.yield_check()
 
 
 def plain(value: object) -> str:

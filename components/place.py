@@ -24,21 +24,27 @@ def at(axis: Axis, size: int, *, usual: int = 0) -> int:
         size: how many there are; the answer is from 0 to size - 1.
         usual: where to look as long as nobody has chosen.
     """
-    asked = st.session_state.get(_PLACE, {}).get(axis, st.query_params.get(axis))
-    text = str(asked)
-    known = asked is not None and text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
-    return min(max(int(text) if known else usual, 0), max(size - 1, 0))
+    place = _place()
+    text = st.query_params.get(axis, "")
+    if axis not in place and text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+        place[axis] = int(text)  # whoever comes by a link keeps its place on the next page, too
+    return min(max(place.get(axis, usual), 0), max(size - 1, 0))
 
 
 def chosen() -> dict[str, int]:
     """Return every axis along which the learner has chosen a place in this session, with the place."""
-    return dict(st.session_state.get(_PLACE, {}))
+    return dict(_place())
 
 
 def go(**places: int) -> None:
     """Keep where the learner looks now: `go(layer=3, token=5)`. It is in the address from then on."""
-    place: dict[str, int] = st.session_state.setdefault(_PLACE, {})
+    place = _place()
     for axis, index in places.items():
         place[axis] = int(index)
         if st.query_params.get(axis) != str(int(index)):
             st.query_params[axis] = str(int(index))
+
+
+def _place() -> dict[str, int]:
+    place: dict[str, int] = st.session_state.setdefault(_PLACE, {})
+    return place

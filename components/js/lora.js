@@ -64,6 +64,7 @@ function buildLora(root) {
   view.append(mapTitle, make("div", { class: "map" }, map), mapHint, controls, facts, formula, colourHint, barsTitle, make("div", {}, bars), barsHint);
   root.append(view);
 
+  const memory = (document.guideLora ??= {}); // outlives the picture: who comes back finds it as it was
   let data = null, hooks = null, found = [], shares = null, layers = 1, at = 0, k = 1, timer = 0, box = null;
 
   // The matrix of a kind in a layer, or the nearest one of that kind that the adapter has.
@@ -194,7 +195,7 @@ function buildLora(root) {
   }
 
   function choose(newAt, newK, what) {
-    [at, k] = [newAt, clamp(newK, 1, found[newAt].directions)];
+    [at, k] = memory[data.id] = [newAt, clamp(newK, 1, found[newAt].directions)];
     draw();
     clearTimeout(timer);
     timer = setTimeout(() => {
@@ -227,7 +228,7 @@ function buildLora(root) {
     found = unpackAdapter(data);
     shares = toFloats(data.shares);
     layers = 1 + Math.max(...data.layers);
-    [at, k] = data.start;
+    [at, k] = memory[data.id] ?? data.start;
     inputs.matrix.max = data.matrices.length - 1;
     inputs.layer.max = layers - 1;
     inputs.rank.min = 1;

@@ -50,6 +50,7 @@ function buildQuantise(root) {
     facts, titles[0], make("div", {}, bars), legend, titles[1], make("div", {}, after), titles[2], make("div", {}, error), scaleNote, cell, hint);
   root.append(view);
 
+  const memory = (document.guideQuantise ??= { settled: null, places: {} }); // outlives the picture: who comes back finds it as it was
   let data = null, hooks = null, weights = null, counts = null, whole = null, ranges = null, made = null, touched = false;
   let bits = 4, per = 0, kind = 0, place = [0, 0], timer = 0, wide = 1, tall = 1;
   const at = () => place[0] * data.columns + place[1];
@@ -157,16 +158,17 @@ function buildQuantise(root) {
     bits = newBits;
     per = clamp(newPer, 0, data.pers.length - 1);
     kind = newKind;
+    memory.settled = [bits, data.pers[per], kinds[kind].dataset.kind];
     bitsInput.value = sizes().indexOf(bits);
     perInput.value = per;
     compute();
     draw();
     clearTimeout(timer);
-    timer = setTimeout(() => hooks.setStateValue("settled", [bits, data.pers[per], kinds[kind].dataset.kind]), 400);
+    timer = setTimeout(() => hooks.setStateValue("settled", memory.settled), 400);
   }
 
   function point(row, column) {
-    place = [clamp(row, 0, data.rows - 1), clamp(column, 0, data.columns - 1)];
+    place = memory.places[data.id] = [clamp(row, 0, data.rows - 1), clamp(column, 0, data.columns - 1)];
     draw();
     if (!touched) {
       touched = true;
@@ -205,14 +207,15 @@ function buildQuantise(root) {
     const words = data.words;
     bitsInput.max = data.bits.length - 1;
     perInput.max = data.pers.length - 1;
-    bits = data.start[0];
-    per = Math.max(data.pers.indexOf(data.start[1]), 0);
-    kind = data.start[2] === "symmetric" ? 0 : 1;
+    const [startBits, startPer, startKind] = memory.settled ?? data.start;
+    bits = startBits;
+    per = data.pers.indexOf(data.pers.includes(startPer) ? startPer : "channel"); // as the page's other half has it
+    kind = startKind === "symmetric" ? 0 : 1;
     bitsInput.value = sizes().indexOf(bits);
     perInput.value = per;
     let largest = 0;
     weights.forEach((w, i) => { if (Math.abs(w) > Math.abs(weights[largest])) largest = i; });
-    place = [Math.floor(largest / data.columns), largest % data.columns];
+    place = memory.places[data.id] ?? [Math.floor(largest / data.columns), largest % data.columns];
     names.forEach((node, i) => { node.textContent = [words.bits, words.per][i]; });
     kinds.forEach((button, i) => { button.textContent = [words.symmetric, words.asymmetric][i]; });
     titles.forEach((node, i) => { node.textContent = [words.bars, fill(words.after, { rows: data.rows, columns: data.columns }), words.error][i]; });

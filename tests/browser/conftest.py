@@ -36,6 +36,15 @@ FLAGS = [
 ]
 DRAWN = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
+STATE = """selector => {
+  const roots = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")].map((host) => host.shadowRoot);
+  const empty = roots.some((root) => !root?.childElementCount
+    || (root.childElementCount === 1 && root.firstElementChild.childElementCount));
+  return [!!document.querySelector(selector) && !empty, document.body.innerHTML.length].join();
+}"""
+"""Whether the script has finished and every picture of our own, too, has more in it than its style; and how long the
+page is. A picture's script comes later than its place on the page."""
+
 
 @dataclass(kw_only=True)
 class Visit:
@@ -59,20 +68,28 @@ class Visit:
 
 
 def wait_until_drawn(page: Page, *, timeout_s: float = 60.0) -> None:
-    """Wait until the script has finished, its sheet is there, and nothing more arrived for a moment."""
+    """Wait until the script has finished, sheet and pictures are there, and nothing more arrived for a moment."""
     page.wait_for_selector(f"{DRAWN} .sheet-head", timeout=timeout_s * 1000)
     quiet_since, seen = time.monotonic(), ""
     deadline = quiet_since + timeout_s
     while time.monotonic() < deadline:
-        now = page.evaluate(
-            "selector => [!!document.querySelector(selector), document.body.innerHTML.length].join()", DRAWN
-        )
+        now = page.evaluate(STATE, DRAWN)
         if now != seen:
             quiet_since, seen = time.monotonic(), now
         elif now.startswith("true") and time.monotonic() - quiet_since > 0.4:
             return
         page.wait_for_timeout(100)
     raise TimeoutError("the page kept changing")
+
+
+def turn_and_return(page: Page) -> None:
+    """Go to the next step and come back, by the links at the sheet's foot."""
+    title = page.locator("h1").inner_text()
+    for way in ("next", "previous"):
+        page.locator(f".st-key-go_{way} a").press("Enter")
+        there = expect(page.locator("h1"))
+        (there.not_to_have_text if way == "next" else there.to_have_text)(title)
+        wait_until_drawn(page)
 
 
 @contextmanager

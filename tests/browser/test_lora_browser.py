@@ -17,7 +17,7 @@ from llmkit import jobs
 from llmkit.jobs import DirectReport
 from llmkit.tune.adapter_job import run_train
 from llmkit.tune.adapter_shelf import adapters_here
-from tests.browser.conftest import Visit, serve, wait_until_drawn
+from tests.browser.conftest import Visit, serve, turn_and_return, wait_until_drawn
 from tests.pages.test_lora_page import settings_of
 
 pytestmark = pytest.mark.browser
@@ -105,6 +105,18 @@ def test_rank_and_matrix_are_chosen_in_the_browser(visit: NewVisit, served: Serv
     wait_until_drawn(page)
     expect(page.locator("ol.do li.done", has_text=say("lora.do.rank"))).to_have_count(1)
     assert Axe().run(page).response["violations"] == []
+
+
+def test_who_comes_back_finds_the_matrix_as_it_was(visit: NewVisit, served: Served) -> None:
+    address, box_id, _ = served
+    page = visit(locale="en", address=address).open("lora", lang="en", box=box_id)
+    page.locator(f"{VIEW} input.layer").press("Home")
+    page.locator(f"{VIEW} input.rank").press("Home")
+    left = told(page)
+    expect(page.locator("ol.do li.done", has_text=say("lora.do.rank"))).to_have_count(1)
+    turn_and_return(page)
+    expect(page.locator(f"{VIEW} input.rank")).to_be_visible()
+    assert told(page) == left
 
 
 @pytest.mark.parametrize("lang", ["zh-TW", "en"])

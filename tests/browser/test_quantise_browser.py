@@ -14,7 +14,7 @@ from components.quantise_engine import COLUMNS, ROWS
 from lessons import words
 from llmkit.compress.matrix import Kind, Per, Scheme, quantise
 from llmkit.reference import open_box
-from tests.browser.conftest import Visit, wait_until_drawn
+from tests.browser.conftest import Visit, turn_and_return, wait_until_drawn
 
 pytestmark = pytest.mark.browser
 
@@ -100,6 +100,22 @@ def test_keys_round_in_the_browser_as_the_library_does(visit: NewVisit) -> None:
         expect(page.locator("ol.do li.done", has_text=say(done))).to_have_count(1)
     check_rounding(page, matrix, 2, 16, "asymmetric")
     assert Axe().run(page).response["violations"] == []
+
+
+def test_who_comes_back_finds_the_rounding_as_it_was(visit: NewVisit) -> None:
+    page = visit(locale="en").open("quantise", lang="en", box=BOX, layer=str(LAYER))
+    page.locator("input.bits").press("End")
+    page.locator("input.per").press("End")
+    page.locator("button[data-kind=asymmetric]").press("Enter")
+    view = page.locator("[data-bits][data-square]")
+    view.focus()
+    view.press("PageDown")
+    left = told(page)
+    expect(page.locator("ol.do li.done", has_text=say("quantise.do.round"))).to_have_count(1)
+    turn_and_return(page)
+    expect(view).to_be_visible()
+    assert told(page) == left
+    assert (left["bits"], left["per"], left["kind"], left["row"]) == ("2", "16", "asymmetric", str(ROWS - 1))
 
 
 @pytest.mark.parametrize("lang", ["zh-TW", "en"])

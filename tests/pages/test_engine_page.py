@@ -128,6 +128,7 @@ def test_the_place_in_the_address_is_where_the_page_looks(open_page: OpenPage) -
     app = open_page("engine", lang="en", box=BOX, sentence=SENTENCE, layer="3", token="1")
     made = found.stream(BOX, SENTENCE).value
     assert f"“{made.labels[1]}” in layer 3: it enters with length {made.norms[6, 1]:.1f}" in seen(app)
+    assert app.session_state["_place"] == {"layer": 3, "token": 1}  # the next page looks there, too
 
 
 @pytest.mark.parametrize(("layer", "token"), [("99", "99"), ("-1", "x"), ("<b>", "٣")])
