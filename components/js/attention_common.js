@@ -111,13 +111,16 @@ function watch(host, redraw) {
   };
 }
 
-// Streamlit calls a component again for every new set of data: build once, then update.
+// Streamlit calls a component again for every new set of data: build once, then update. What a call returns ends the
+// picture only once it is off the page: Streamlit also runs it when newer data overtakes a call that still loads the
+// script, and then the newer call draws on.
 function mount(component, build) {
   const root = component.parentElement;
   palettes = new WeakMap();
   if (!root.guideView) root.guideView = build(root);
   root.guideView.update(component.data, component);
   return () => {
+    if (root.isConnected) return;
     root.guideView?.close();
     delete root.guideView;
   };

@@ -405,6 +405,7 @@ export default function ({ data, parentElement }) {
     settled.set(parentElement, { now, leave: settle(parentElement, data) });
   }
   return () => {
+    if (parentElement.isConnected) return; // newer data has overtaken this call, and is drawn by the next
     settled.get(parentElement)?.leave();
     settled.delete(parentElement);
   };

@@ -101,5 +101,9 @@ export default function (component) {
   if (!stages.has(root)) stages.set(root, build(root));
   const stage = stages.get(root);
   stage.update(component);
-  return () => { stage.close(); root.replaceChildren(); stages.delete(root); };
+  return () => {
+    if (root.isConnected) return; // newer data has overtaken this call, and is drawn by the next
+    stage.close();
+    stages.delete(root);
+  };
 }
