@@ -160,7 +160,11 @@ def _choose(page: Page) -> tuple[int, str]:
         st.session_state[_LAYER] = place.at("layer", n_layers)
     left, right = st.columns([3, 2])
     name = left.selectbox(
-        page.say("quantise.inside.matrix"), names, format_func=lambda one: matrix_name(page, one), key=_NAME
+        page.say("quantise.inside.matrix"),
+        names,
+        format_func=lambda one: matrix_name(page, one),
+        key=_NAME,
+        persist_state="session",
     )
     layer = right.select_slider(
         page.say("quantise.inside.layer"),

@@ -104,6 +104,9 @@ def test_keys_round_in_the_browser_as_the_library_does(visit: NewVisit) -> None:
 
 def test_who_comes_back_finds_the_rounding_as_it_was(visit: NewVisit) -> None:
     page = visit(locale="en").open("quantise", lang="en", box=BOX, layer=str(LAYER))
+    page.locator(".st-key-quantise_name input").first.click()
+    page.get_by_role("option", name=re.compile(re.escape(NAME))).click()
+    wait_until_drawn(page)
     page.locator("input.bits").press("End")
     page.locator("input.per").press("End")
     page.locator("button[data-kind=asymmetric]").press("Enter")
