@@ -137,15 +137,16 @@ def _draw_parcel(page: Page, card: str, sheet: bytes) -> None:
         return
     place = jobs.folder(job.id) / parcel.FILE
     size = f"{made.value['size_bytes'] / 1e6:,.0f}"
-    if st.download_button(
+    st.download_button(
         page.say("done.parcel.take", size=size),
         place.read_bytes,
         f"{parcel.name_of(bench.box_id)}.zip",
         "application/zip",
         key="done_zip",
         type="primary",
-    ):
-        page.tick("do.export")
+        on_click="ignore",  # a rerun could clear the file away before the browser has fetched it
+    )
+    page.tick("do.export")
 
 
 def draw_check(page: Page, stages: tuple[Stage, ...]) -> None:
