@@ -36,15 +36,16 @@ MOUNT = f"""source => {{
   return found;
 }}"""
 
-PRESS = """document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "KEY", bubbles: true }));"""
-
 STAGE = f"""source => {{
   {PREPARE}
   const draw = new Function(source.replace("export default", "return"))(), told = [], found = [];
   const words = {{ name: "", blank: "", timer: "", keys: "" }};
   const data = {{ on: false, link: "", picture: "", words, counts: [] }};
   const call = () => draw({{ parentElement, data, setTriggerValue: (...all) => told.push(all) }});
-  const press = () => {{ {PRESS.replace("KEY", "p")} found.push(told.length); }};
+  const press = () => {{
+    document.body.dispatchEvent(new KeyboardEvent("keydown", {{ key: "p", bubbles: true }}));
+    found.push(told.length);
+  }};
   const [older, newer] = [call(), call()];
   older();
   press();
@@ -59,7 +60,7 @@ GLOSSARY = f"""source => {{
   const whole = `const GLOSSARY = []; ${{source.replace("export default", "return")}}`;
   const draw = new Function(whole)(), found = [];
   const words = new Proxy({{}}, {{ get: (at, name) => (name === "toJSON" ? undefined : String(name)) }});
-  const data = {{ lang: "en", families: {{}}, words, steps: {{}}, here: "" }};
+  const data = {{ lang: "en", families: {{}}, words, steps: {{}} }};
   const call = () => draw({{ parentElement, data }}), look = () => found.push(parentElement.childElementCount);
   const [older, newer] = [call(), call()];
   older();
